@@ -1,0 +1,1 @@
+"""Raw tables in; features and labels at a moment in time out."""

@@ -1,0 +1,113 @@
+"""The door of the features room: python -m features check | build | describe."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from features.errors import UsageError, run_door
+
+if TYPE_CHECKING:
+    from features.feature import Feature
+
+
+def main() -> None:
+    """Parse the command line and do what it asks."""
+    parser = argparse.ArgumentParser(
+        prog="python -m features", description="Raw tables in; features at a moment in time out.",
+        epilog="DATA is complete-journey (a real grocer, the default everywhere) or a folder of tables.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="hold the data against the contract", epilog="example: python -m features check complete-journey")
+    check.add_argument("data", metavar="DATA")
+    build = commands.add_parser(
+        "build", help="write the feature table, one row per customer and as_of",
+        epilog="example: python -m features build complete-journey --as-of 2017-10-01 2017-11-01T05:00:00Z --out features.parquet")
+    build.add_argument("data", metavar="DATA")
+    build.add_argument("--as-of", nargs="+", required=True, metavar="T", help="moments of prediction; without an offset they are local times of the dataset's zone")
+    build.add_argument("--out", required=True, type=Path, help="a .parquet or .csv file")
+    describe = commands.add_parser("describe", help="the data dictionary", epilog="example: python -m features describe --json")
+    describe.add_argument("--data", default="complete-journey", metavar="DATA")
+    describe.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
+    given = parser.parse_args()
+    {"check": _check, "build": _build, "describe": _describe}[given.command](given)
+
+
+def _check(given: argparse.Namespace) -> None:
+    from features.contracts import hold
+    from features.progress import Steps
+    from features.snapshots import features_of
+    from features.sources import open_dataset
+
+    steps = Steps()
+    with steps.step("read", f"reading {given.data}"):
+        dataset = open_dataset(given.data)
+    with steps.step("check", "holding the tables against the contract"):
+        dataset, findings = hold(dataset)
+    for name, table in dataset.tables.items():
+        print(f"{name:12} {int(table.count().to_pyarrow().as_py()):>10,} rows")
+    for finding in findings:
+        print(f"{finding.level:10} {finding.sentence()}")
+    present, absent = features_of(dataset)
+    print(f"{len(present)} features can be built" + (f"; {len(absent)} cannot, for lack of {', '.join(sorted(set(absent.values())))}" if absent else ""))
+    for task, why in dataset.not_applicable.items():
+        print(f"task {task} does not apply: {why}")
+    print(f"the data keep the contract; next: make run DATA={given.data}")
+
+
+def _build(given: argparse.Namespace) -> None:
+    from features.contracts import hold
+    from features.engine import write_table
+    from features.progress import Steps
+    from features.snapshots import features_of, snapshots
+    from features.sources import open_dataset
+
+    if given.out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"--out must end in .parquet or .csv, found {given.out.name}; name it so")
+    steps = Steps()
+    with steps.step("read", f"reading {given.data}"):
+        dataset, _ = hold(open_dataset(given.data))
+    as_ofs = [_moment(text, dataset.zone) for text in given.as_of]
+    late = [text for text, as_of in zip(given.as_of, as_ofs, strict=True) if as_of > dataset.observed_until]
+    if late:
+        raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {late[0]}; choose an earlier moment")
+    features, absent = features_of(dataset)
+    with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
+        write_table(snapshots(dataset, as_ofs, features), given.out)
+    if absent:
+        steps.say(f"{len(absent)} features are absent, for lack of {', '.join(sorted(set(absent.values())))}")
+    print(given.out)
+
+
+def _moment(text: str, zone: str) -> datetime:
+    from zoneinfo import ZoneInfo
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--as-of needs a time such as 2017-10-01 or 2017-10-01T05:00:00Z, found {text!r}; correct it") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC).replace(tzinfo=None)
+
+
+def _describe(given: argparse.Namespace) -> None:
+    from features.snapshots import features_of
+    from features.sources import open_dataset
+
+    features, _ = features_of(open_dataset(given.data))
+    rows = [_entry(feature) for feature in features]
+    if given.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    print("| feature | family | unit | no data | meaning | 含义 | flags |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        print("| {name} | {family} | {unit} | {no_data} | {label_en} | {label_zh} | {flags} |".format(**{**row, "flags": ", ".join(row["flags"])}))
+
+
+def _entry(feature: "Feature") -> dict[str, Any]:
+    flags = [name[3:] for name in ("is_actionable", "is_sensitive", "is_treatment", "is_undated", "is_category") if getattr(feature, name)]
+    return {"name": feature.name, "family": feature.family, "unit": feature.unit, "no_data": feature.no_data,
+            "label_en": feature.label_en, "label_zh": feature.label_zh, "flags": flags}
+
+
+if __name__ == "__main__":
+    run_door(main)

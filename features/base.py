@@ -1,0 +1,33 @@
+"""The base: everybody's features at the end of the observation, which serving scores and ranks within."""
+
+from datetime import datetime
+from pathlib import Path
+
+from features.dataset import Dataset
+from features.engine import write_table
+from features.files import write_json
+from features.labels import eligible, local_midnight
+from features.snapshots import KEY, features_of, snapshots
+
+
+def scoring_moment(dataset: Dataset) -> datetime:
+    """The last midnight of the customers' day up to which the data are complete, naive UTC."""
+    return local_midnight(dataset.observed_until, dataset.zone)
+
+
+def write_base(dataset: Dataset, run: Path) -> None:
+    """Write `features/base.parquet` and `features/base.json` of a run folder, each whole or not at all.
+
+    Grain: customer, with every feature and `eligible_<task>` for each task of the dataset.
+    """
+    as_of = scoring_moment(dataset)
+    features, _ = features_of(dataset)
+    base = dataset.engine.create_table("base", snapshots(dataset, [as_of], features), overwrite=True)
+    for task in dataset.tasks:
+        asked = eligible(dataset, task, [as_of]).select("customer_id", **{f"eligible_{task.name}": True})
+        base = base.left_join(asked, "customer_id").drop("customer_id_right")
+        base = base.mutate(**{f"eligible_{task.name}": base[f"eligible_{task.name}"].fill_null(False)})
+    write_table(base.drop("as_of").order_by(KEY[0]), run / "features" / "base.parquet")
+    write_json(run / "features" / "base.json", {
+        "data": dataset.name, "fingerprint": dataset.fingerprint, "as_of": as_of.isoformat() + "Z", "currency": dataset.currency,
+        "tasks": [task.name for task in dataset.tasks]})

@@ -1,0 +1,86 @@
+"""The engine: DuckDB in the process, reached through Ibis, in UTC and shut off from everything but the data's own folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ibis
+import ibis.expr.datatypes as dt
+
+from features.errors import ContractError
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+
+def connect(readable: tuple[Path, ...], memory_gb: int = 4) -> "Backend":
+    """Open an in-memory engine that may read only `readable`.
+
+    The order of the settings matters: after the last one no setting can be changed (faults: DuckDB's lockdown).
+    """
+    engine = ibis.duckdb.connect()
+    folders = ", ".join("'" + str(path.resolve()).replace("'", "''") + "'" for path in readable)
+    for setting in (
+        "TimeZone='UTC'",
+        f"memory_limit='{memory_gb}GB'",
+        "preserve_insertion_order=false",
+        f"allowed_directories=[{folders}]",
+        "autoinstall_known_extensions=false",
+        "enable_external_access=false",
+        "lock_configuration=true",
+    ):
+        engine.raw_sql(f"SET {setting}")
+    return engine
+
+
+# (Ibis declares an engine's function by an empty body and types as values: hence the exemptions.)
+# DuckDB's one function goes both ways: a naive time read in a zone becomes an instant, an instant shown in a zone a naive time.
+@ibis.udf.scalar.builtin(name="timezone")  # type: ignore[untyped-decorator]
+def _read_in_zone(zone: str, at: dt.Timestamp()) -> dt.Timestamp("UTC"):  # type: ignore[valid-type]
+    ...
+
+
+@ibis.udf.scalar.builtin(name="timezone")  # type: ignore[untyped-decorator]
+def _show_in_zone(zone: str, at: dt.Timestamp("UTC")) -> dt.Timestamp():  # type: ignore[valid-type]
+    ...
+
+
+def read_table(engine: "Backend", path: Path, *required: str) -> ibis.Table:
+    """Read one Parquet or CSV file (plain, gzip or zstd; CSV as text) into the engine.
+
+    Raises: ContractError for a file that is missing or lacks a required column.
+    """
+    if not path.exists():
+        raise ContractError(f"the file {path.name} is required in {path.parent}, found none; put it there")
+    if path.suffix == ".parquet":
+        table = engine.read_parquet(path)
+    else:
+        table = engine.read_csv(path, all_varchar=True, compression={".gz": "gzip", ".zst": "zstd"}.get(path.suffix, "none"))
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise ContractError(f"MISSING_COLUMN: {path.name} needs the columns {', '.join(missing)}; found {', '.join(table.columns)}; add or rename them")
+    return table
+
+
+def write_table(table: ibis.Table, path: Path) -> None:
+    """Write a table whole as Parquet or CSV; the engine itself may not write, so Arrow does."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from features.files import written_whole
+
+    result = table.to_pyarrow()
+    with written_whole(path) as aside:
+        if path.suffix == ".csv":
+            pyarrow.csv.write_csv(result, aside)
+        else:
+            pyarrow.parquet.write_table(result, aside)
+
+
+def local_to_utc(at: ibis.Value, zone: str) -> ibis.Value:
+    """Naive local time -> naive UTC."""
+    return _show_in_zone("UTC", _read_in_zone(zone, at))
+
+
+def utc_to_local(at: ibis.Value, zone: str) -> ibis.Value:
+    """Naive UTC -> naive local time."""
+    return _show_in_zone(zone, _read_in_zone("UTC", at))

@@ -1,0 +1,81 @@
+"""What a feature is: declared once, and everything else (data dictionary, compilation, schema, sentences) follows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ibis.expr.types as ir
+
+Family = Literal["profile", "behaviour", "consumption", "interest", "lifecycle", "touchpoints"]
+# The window of an aggregate: days, or everything before as_of. In a declaration the words stand for the dataset's lookbacks.
+EACH, SHORTEST, LONGEST, EVER = "each", "shortest", "longest", "ever"
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One number from the rows of a stream inside a window: count, or sum, min, max of a column, for rows `where` columns equal values.
+
+    Aggregates of one stream compile to one long aggregation, whatever their windows and slices.
+    """
+
+    stream: str
+    statistic: Literal["count", "sum", "min", "max"] = "count"
+    column: str = ""
+    where: tuple[tuple[str, str], ...] = ()
+    window: str | int = EACH
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A number computed from aggregates: `compute` gets one Ibis value for each of `inputs`, in order."""
+
+    compute: Callable[..., Any]
+    inputs: tuple[Aggregate, ...]
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """An attribute of `customers` as it was known at as_of."""
+
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the feature table.
+
+    In `name` and labels, {d} is the lookback in days and {currency} the dataset's currency in lower case.
+    `no_data` is the value for a customer without any row in the window: 0 for what can be counted, None for what is then unknown.
+    `is_treatment` marks what marketers did; `is_undated` an attribute without a date, which may have been learned after as_of.
+    """
+
+    name: str
+    family: Family
+    expression: Aggregate | Formula | AsOf
+    unit: str
+    label_en: str
+    label_zh: str
+    no_data: int | None = None
+    is_actionable: bool = False
+    is_sensitive: bool = False
+    is_treatment: bool = False
+    is_undated: bool = False
+    is_category: bool = False
+    # Event kinds, or columns of events, without which it would be a column of zeros that looks like knowledge.
+    needs: tuple[str, ...] = ()
+
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """What must be aggregated for it."""
+        if isinstance(self.expression, Aggregate):
+            return (self.expression,)
+        return self.expression.inputs if isinstance(self.expression, Formula) else ()
+
+
+def days(seconds: ir.Value) -> ir.Value:
+    """Seconds -> days."""
+    return seconds / 86400.0
+
+
+def ratio(numerator: ir.Value, denominator: ir.Value) -> ir.Value:
+    """A quotient that is unknown, not infinite, where there is nothing to divide by."""
+    return numerator / denominator.nullif(0).cast("float64")

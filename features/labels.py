@@ -1,0 +1,83 @@
+"""Labels: who is asked about (from history), and what they then did (from the future). Nothing here is a feature."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.types as ir
+
+from features.dataset import Dataset
+from features.errors import ContractError
+from features.snapshots import KEY, history, moments
+from features.tasks import Task
+
+
+def local_midnight(moment: datetime, zone: str) -> datetime:
+    """The last midnight of `zone` at or before a naive UTC moment, as naive UTC."""
+    utc, there = ZoneInfo("UTC"), ZoneInfo(zone)
+    local = moment.replace(tzinfo=utc).astimezone(there)
+    return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(utc).replace(tzinfo=None)
+
+
+def mature_as_ofs(dataset: Dataset, task: Task) -> list[datetime]:
+    """All moments, `slide` apart, with a whole eligibility window before and a complete label after; oldest first.
+
+    Snapshots stand at the customers' midnight, so that each sees whole days.
+    Raises: ContractError when the data are too short for a single one.
+    """
+    windows = task.windows
+    earliest = dataset.observed_from + timedelta(days=task.history_days)
+    latest = dataset.observed_until - timedelta(days=windows.mature_after_days)
+    found: list[datetime] = []
+    as_of = local_midnight(latest, dataset.zone)
+    while as_of >= earliest:
+        found.append(as_of)
+        # Half a day of slack before rounding down keeps the grid at midnight across changes of the clock.
+        as_of = local_midnight(as_of - timedelta(days=windows.slide_days) + timedelta(hours=12), dataset.zone)
+    if not found:
+        days = (dataset.observed_until - dataset.observed_from).days
+        need = task.history_days + windows.mature_after_days
+        raise ContractError(
+            f"TOO_LITTLE_HISTORY: {task.name} needs at least {need} days ({task.history_days} before, {windows.mature_after_days} for the label), "
+            f"found {days} in {dataset.name}; shorten its windows or bring a longer history")
+    return found[::-1]
+
+
+def eligible(dataset: Dataset, task: Task, as_ofs: Sequence[datetime]) -> ir.Table:
+    """Grain: customer x as_of. Who the task asks about, from history alone; who was silent before is a win-back list, not a row."""
+    past = history(dataset, as_ofs)
+    asks = task.eligibility
+    is_active = (past.kind == asks.active_kind) & (past.initiator == "customer") & (past.age <= asks.active_days * 86400)
+    chosen = past.filter(is_active).select(KEY).distinct()
+    if asks.received_kind:
+        chosen = chosen.semi_join(past.filter(past.kind == asks.received_kind), KEY)
+    return chosen
+
+
+def labels(dataset: Dataset, task: Task, as_ofs: Sequence[datetime]) -> ir.Table:
+    """Grain: eligible customer x as_of, with `label` 0 or 1, ordered by both.
+
+    The future is [as_of + gap, as_of + gap + horizon). Churn is 1 for a customer without a target event in it, so one who is
+    silent after the cut-off is churned; conversion is 1 for one with. Only the customer's own events count.
+    Raises: ContractError for a moment whose label is not mature.
+    """
+    windows = task.windows
+    immature = [as_of for as_of in as_ofs if as_of + timedelta(days=windows.mature_after_days) > dataset.observed_until]
+    if immature:
+        raise ContractError(
+            f"IMMATURE_LABEL: {task.name} needs {windows.mature_after_days} days after as_of, found data until {dataset.observed_until} "
+            f"for as_of {immature[0]}; choose an earlier as_of")
+    events, at = dataset.tables["events"], moments(as_ofs)
+    begin = at.as_of + ibis.interval(days=windows.gap_days)
+    end = at.as_of + ibis.interval(days=windows.purge_days)
+    future = events.join(at, (events.event_at >= begin) & (events.event_at < end))
+    hits = future.filter((future.kind == task.target_kind) & (future.initiator == "customer")).select(KEY).distinct()
+    asked = eligible(dataset, task, as_ofs)
+    if task.windows.stop_on_first_conversion:
+        past = history(dataset, as_ofs)
+        asked = asked.anti_join(past.filter((past.kind == task.target_kind) & (past.initiator == "customer")), KEY)
+    met = asked.left_join(hits.mutate(is_hit=True), KEY).drop("customer_id_right", "as_of_right")
+    is_hit = met.is_hit.fill_null(False)
+    label = ~is_hit if task.kind == "churn" else is_hit
+    return met.select(*KEY, label=label.cast("int8")).order_by(KEY)

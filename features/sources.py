@@ -1,0 +1,34 @@
+"""Where data come from: datasets by name, raw folders known by their files, and folders in the contract's own form."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from features.dataset import Dataset
+from features.errors import ContractError, UsageError
+
+
+def open_dataset(data: str) -> Dataset:
+    """Open a dataset by name or folder; its tables are in the contract's form but not yet held against it.
+
+    Raises: UsageError for a name or folder that is none; ContractError for files that cannot be read.
+    """
+    import duckdb
+
+    from features import complete_journey, folder, online_retail
+
+    by_name: dict[str, Callable[[], Dataset]] = {"complete-journey": complete_journey.read}
+    by_file: dict[str, Callable[[Path], Dataset]] = {"Online_Retail.csv.zst": online_retail.read}
+    path = Path(data)
+    if data not in by_name and not path.is_dir():
+        raise UsageError(f"DATA must be one of {', '.join(by_name)} or a folder of tables; found {data!r}, which is neither; correct the name")
+    try:
+        if data in by_name:
+            return by_name[data]()
+        for name, read in by_file.items():
+            if (path / name).exists():
+                return read(path)
+        return folder.read(path)
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise  # our own mistake, not the data's
+    except duckdb.Error as error:
+        raise ContractError(f"the files of {data} must be readable as tables, found: {str(error).splitlines()[0]}; write that file again") from None

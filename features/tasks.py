@@ -1,0 +1,78 @@
+"""A task is a frozen value: what is predicted, for whom, over which windows of time."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from features.errors import UsageError
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """All that a task says about time; every amount is in days.
+
+    A snapshot at `as_of` sees events in [as_of - longest lookback, as_of) (and, where a feature says "ever", all before),
+    and its label looks at [as_of + gap, as_of + gap + horizon).
+    """
+
+    horizon_days: int
+    lookbacks_days: tuple[int, ...] = (28, 56, 112)
+    gap_days: int = 0
+    slide_days: int = 14
+    ingestion_lag_days: int = 0
+    row_cap: int = 10
+    stop_on_first_conversion: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.horizon_days, self.slide_days, self.row_cap, *self.lookbacks_days) < 1 or min(self.gap_days, self.ingestion_lag_days) < 0:
+            raise UsageError(f"windows need positive days (gap and lag may be 0), found {self}; correct the task's windows")
+        if list(self.lookbacks_days) != sorted(set(self.lookbacks_days)):
+            raise UsageError(f"lookbacks must rise, found {self.lookbacks_days}; write them from short to long")
+
+    @property
+    def purge_days(self) -> int:
+        """How far apart two snapshots must be so that the label of the first is known before the second."""
+        return self.gap_days + self.horizon_days
+
+    @property
+    def mature_after_days(self) -> int:
+        """How long after `as_of` the label is complete."""
+        return self.purge_days + self.ingestion_lag_days
+
+
+@dataclass(frozen=True)
+class Eligibility:
+    """Who is asked about: active (an event of `active_kind`) in the days before, and, if named, having ever met `received_kind`."""
+
+    active_days: int
+    active_kind: str = "purchase"
+    received_kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question to the data. `target_kind` is the event whose absence (churn) or presence (conversion) is the label."""
+
+    name: str
+    kind: Literal["churn", "conversion"]
+    eligibility: Eligibility
+    windows: WindowSpec
+    target_kind: str = "purchase"
+    # The single columns that a marketer would sort by; the best of them is found before the test period.
+    rules: tuple[str, ...] = ()
+    # What the winner is chosen by, declared before the test period is read.
+    metric: Literal["log_loss", "auc"] = "log_loss"
+    # How much history the first snapshot needs; less than `active_days` where the data are short, and then it is said.
+    min_history_days: int = 0
+
+    @property
+    def history_days(self) -> int:
+        """Days of history before the first snapshot."""
+        return self.min_history_days or self.eligibility.active_days
+
+    def question(self) -> str:
+        """The task in one plain English sentence."""
+        days, who = self.windows.horizon_days, f"customers with a {self.eligibility.active_kind} in the {self.eligibility.active_days} days before"
+        if self.eligibility.received_kind:
+            who += f" and a {self.eligibility.received_kind.replace('_', ' ')} at any time"
+        verb = "have no" if self.kind == "churn" else "have a"
+        return f"Who will {verb} {self.target_kind.replace('_', ' ')} in the next {days} days, among {who}?"
