@@ -1,0 +1,1 @@
+"""Features and labels in; tuned, calibrated, compared, registered models out."""

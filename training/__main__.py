@@ -1,0 +1,75 @@
+"""The door of the training room: python -m training run | train | compare | promote."""
+
+import argparse
+import json
+from pathlib import Path
+
+from features.errors import UsageError, run_door
+
+
+def main() -> None:
+    """Parse the command line and do what it asks."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Features and labels in; tuned, calibrated, judged, registered models out.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="every task of a dataset, from raw tables to champions", epilog="example: python -m training run --data complete-journey")
+    train = commands.add_parser("train", help="one task to a registered challenger", epilog="example: python -m training train churn --data complete-journey --trials 40")
+    train.add_argument("task", metavar="TASK")
+    for parser_ in (run, train):
+        parser_.add_argument("--data", default="complete-journey", help="complete-journey (default) or a folder of tables")
+        parser_.add_argument("--trials", type=int, default=20, help="LightGBM trials; half as many for the logistic regression (default 20)")
+        parser_.add_argument("--allow", nargs="*", default=[], metavar="FEATURE", help="sensitive features that may be used, by name")
+    compare = commands.add_parser("compare", help="versions of a task side by side", epilog="example: python -m training compare churn")
+    promote = commands.add_parser("promote", help="the gate: make the challenger champion", epilog="example: python -m training promote churn")
+    for parser_ in (compare, promote):
+        parser_.add_argument("task", metavar="TASK")
+    for parser_ in (run, train, compare, promote):
+        parser_.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help="the run folder (default out)")
+    given = parser.parse_args()
+    {"run": _run, "train": _run, "compare": _compare, "promote": _promote}[given.command](given)
+
+
+def _run(given: argparse.Namespace) -> None:
+    from training.run import run_tasks
+
+    one = getattr(given, "task", None)
+    run_tasks(given.data, given.run, given.trials, [one] if one else None, given.allow, promotes=one is None)
+    print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
+
+
+def _model_name(given: argparse.Namespace) -> str:
+    path = given.run / "run.json"
+    if not path.exists():
+        raise UsageError(f"--run must name a run folder with run.json, found none in {given.run}; make one: make run")
+    return f"{json.loads(path.read_text(encoding='utf-8'))['data']}.{given.task}"
+
+
+def _compare(given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.registry import CHALLENGER, CHAMPION, Registry
+
+    name, registry = _model_name(given), Registry(given.run)
+    versions = registry.versions(name)
+    if not versions:
+        raise UsageError(f"TASK must have a registered version in {given.run}, found none called {name}; train it first")
+    aliases = {registry.version_of(name, alias): alias for alias in (CHALLENGER, CHAMPION)}
+    table = Table("version", "is", "winner", "AUC", "rule", "gain", "log loss", "ECE", "lift 10 %", "slope", "grade", title=name)
+    for version in versions:
+        data = registry.client.get_run(version.run_id).data
+        figures = [f"{data.metrics.get(key, float('nan')):.4f}" for key in ("auc", "rule_auc", "gain_over_rule", "log_loss", "ece", "lift_at_10", "calibration_slope")]
+        table.add_row(str(version.version), aliases.get(str(version.version), ""), data.params.get("winner", ""), *figures, data.tags.get("grade", ""))
+    Console().print(table)
+
+
+def _promote(given: argparse.Namespace) -> None:
+    from training.gate import promote
+    from training.registry import Registry
+
+    name = _model_name(given)
+    verdict = promote(Registry(given.run), given.run, name)
+    print(f"version {verdict.version} is champion: {verdict.says}")
+
+
+if __name__ == "__main__":
+    run_door(main)

@@ -1,0 +1,121 @@
+"""The two kinds of fitted model that a saved model may hold, each with exact contributions to its margin.
+
+A member sees a matrix (rows x features, float64; a category is its code, what is not known is NaN) and gives margins (log-odds before
+calibration). Contributions have one column per feature and the base in the last, and add up to the margin.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+
+def signed_log(x: Matrix) -> Matrix:
+    """sign(x) log(1 + |x|): tames long tails, keeps order and zero."""
+    return np.sign(x) * np.log1p(np.abs(x))
+
+
+@dataclass(frozen=True)
+class LinearMember:
+    """A sum of one-column functions: weight times signed log of a number, or one amount per category level.
+
+    Shape: `weights`, `at_missing`, `means` (p,); `levels` maps a category column to the amounts of its codes.
+    Contributions are centred on `means`, the average of each function over the training rows (linear SHAP, independent features).
+    """
+
+    intercept: float
+    weights: Matrix
+    at_missing: Matrix
+    means: Matrix
+    levels: dict[int, Matrix]
+
+    def _terms(self, x: Matrix) -> Matrix:
+        terms = self.weights * signed_log(x)
+        for column, amounts in self.levels.items():
+            known = ~np.isnan(x[:, column])
+            terms[known, column] = amounts[x[known, column].astype(np.int64)]
+        return np.where(np.isnan(x), self.at_missing, terms)
+
+    def margins(self, x: Matrix) -> Matrix:
+        """Shape: (n,)."""
+        total: Matrix = self._terms(x).sum(axis=1) + self.intercept
+        return total
+
+    def contributions(self, x: Matrix) -> Matrix:
+        """Shape: (n, p + 1)."""
+        base = np.full((len(x), 1), self.intercept + self.means.sum())
+        return np.hstack([self._terms(x) - self.means, base])
+
+    def to_text(self) -> str:
+        """JSON with every digit."""
+        import json
+
+        return json.dumps({
+            "intercept": self.intercept, "weights": self.weights.tolist(), "at_missing": self.at_missing.tolist(),
+            "means": self.means.tolist(), "levels": {str(column): amounts.tolist() for column, amounts in self.levels.items()}})
+
+    @classmethod
+    def from_text(cls, text: str) -> "LinearMember":
+        """The inverse of `to_text`."""
+        import json
+
+        said = json.loads(text)
+        return cls(
+            float(said["intercept"]), np.array(said["weights"]), np.array(said["at_missing"]), np.array(said["means"]),
+            {int(column): np.array(amounts) for column, amounts in said["levels"].items()})
+
+
+class BoosterMember:
+    """A LightGBM booster, kept as its text. Contributions are path-dependent TreeSHAP (Lundberg et al. 2018), by LightGBM itself."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._booster = lightgbm().Booster(model_str=text)
+
+    def margins(self, x: Matrix) -> Matrix:
+        """Shape: (n,)."""
+        return np.asarray(self._booster.predict(x, raw_score=True, num_threads=1), dtype=np.float64)
+
+    def contributions(self, x: Matrix) -> Matrix:
+        """Shape: (n, p + 1)."""
+        return np.asarray(self._booster.predict(x, pred_contrib=True, num_threads=1), dtype=np.float64)
+
+    def to_text(self) -> str:
+        """LightGBM's text format."""
+        return self._text
+
+
+Member = LinearMember | BoosterMember
+
+
+def lightgbm() -> Any:
+    """Import LightGBM, and give it the OpenMP library that a bare Debian lacks.
+
+    Its wheel asks for libgomp.so.1. Where the system has none, scikit-learn's wheel carries the same library under a private
+    name; a copy in memory with the public name in its header answers the request. Nothing is written to disk.
+    """
+    import ctypes
+    import os
+    import sys
+
+    if sys.platform == "linux" and "lightgbm" not in sys.modules:
+        try:
+            ctypes.CDLL("libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            from importlib.util import find_spec
+            from pathlib import Path
+
+            found = find_spec("sklearn")
+            bundled = next((Path(str(found.origin)).parent.parent / "scikit_learn.libs").glob("libgomp-*.so*")) if found else None
+            if bundled:
+                private = bundled.name.encode()
+                public = b"libgomp.so.1".ljust(len(private), b"\0")
+                memory = os.memfd_create("libgomp.so.1")
+                os.write(memory, bundled.read_bytes().replace(private, public))
+                ctypes.CDLL(f"/proc/self/fd/{memory}", mode=ctypes.RTLD_GLOBAL)
+    import lightgbm as library
+
+    return library

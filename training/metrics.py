@@ -1,0 +1,136 @@
+"""Metrics with intervals that resample customers, because a customer's snapshots stand or fall together."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+N_RESAMPLES = 500
+SEED = 11
+
+
+def _by_score(y: Array, score: Array, w: Array) -> tuple[Array, Array]:
+    """Weighted positives and negatives of each distinct score, highest first. Shape of w: (b, n); results (b, groups)."""
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
+    y, w = y[order], w[:, order]
+    return np.add.reduceat(w * y, starts, axis=1), np.add.reduceat(w * (1 - y), starts, axis=1)
+
+
+def auc(y: Array, score: Array, w: Array) -> Array:
+    """Area under the ROC curve, ties counting half. Shape: y, score (n,), w (b, n) -> (b,)."""
+    positive, negative = _by_score(y, score, w)
+    below = negative.sum(axis=1, keepdims=True) - np.cumsum(negative, axis=1)
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    area: Array = (positive * (below + negative / 2)).sum(axis=1) / np.maximum(pairs, 1e-300)
+    return area
+
+
+def average_precision(y: Array, score: Array, w: Array) -> Array:
+    """Sum of precision times the step in recall, over distinct scores (as scikit-learn's)."""
+    positive, negative = _by_score(y, score, w)
+    hits = np.cumsum(positive, axis=1)
+    seen = hits + np.cumsum(negative, axis=1)
+    result: Array = (positive * hits / np.maximum(seen, 1e-300)).sum(axis=1) / np.maximum(hits[:, -1], 1e-300)
+    return result
+
+
+def lift_at(share: float) -> Callable[[Array, Array, Array], Array]:
+    """Rate among the top `share` against the rate of all; a tie at the edge is taken in part."""
+    def lift(y: Array, score: Array, w: Array) -> Array:
+        positive, negative = _by_score(y, score, w)
+        size = positive + negative
+        wanted = share * size.sum(axis=1, keepdims=True)
+        taken = np.clip(wanted - (np.cumsum(size, axis=1) - size), 0, size)
+        hits = (positive * taken / np.maximum(size, 1e-300)).sum(axis=1)
+        result: Array = hits / np.maximum(share * positive.sum(axis=1), 1e-300)
+        return result
+    return lift
+
+
+def log_loss(y: Array, p: Array, w: Array) -> Array:
+    """Mean negative log-likelihood, in nats."""
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    loss: Array = (w @ -(y * np.log(p) + (1 - y) * np.log(1 - p))) / w.sum(axis=1)
+    return loss
+
+
+def brier(y: Array, p: Array, w: Array) -> Array:
+    """Mean squared error of the probability (Brier 1950)."""
+    error: Array = (w @ (y - p) ** 2) / w.sum(axis=1)
+    return error
+
+
+METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "auc": auc, "average_precision": average_precision, "log_loss": log_loss, "brier": brier,
+    "lift_at_5": lift_at(0.05), "lift_at_10": lift_at(0.10), "lift_at_20": lift_at(0.20),
+}
+
+
+def resamples(customers: NDArray[np.object_], n: int = N_RESAMPLES) -> Array:
+    """Bootstrap weights: every customer drawn with replacement, all of its rows together. Shape: (n + 1, rows); row 0 is the data itself."""
+    names, place = np.unique(customers.astype(str), return_inverse=True)
+    drawn = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
+    return np.vstack([np.ones(len(names)), drawn])[:, place].astype(np.float64)
+
+
+def interval(values: Array) -> list[float]:
+    """The central 95 % of resampled values (row 0, the data itself, left out)."""
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return [round(float(low), 4), round(float(high), 4)]
+
+
+def measure(y: Array, p: Array, w: Array) -> dict[str, Any]:
+    """All metrics of probabilities with their intervals, and how far they can be believed. Shape: y, p (n,), w (b, n)."""
+    result: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        values = metric(y, p, w)
+        result[name] = round(float(values[0]), 5)
+        result[f"{name}_interval"] = interval(values)
+    return result | believability(y, p)
+
+
+def gain(y: Array, ours: Array, theirs: Array, w: Array, metric: Callable[[Array, Array, Array], Array] = auc) -> dict[str, Any]:
+    """The paired difference of a metric on the same resamples."""
+    values = metric(y, ours, w) - metric(y, theirs, w)
+    return {"value": round(float(values[0]), 5), "interval": interval(values)}
+
+
+def believability(y: Array, p: Array) -> dict[str, Any]:
+    """Calibration: mean predicted and observed, slope and intercept of y on logit p, and equal-count ECE beside what chance gives.
+
+    `ece_by_chance` is the mean and 95th percentile of the ECE of outcomes drawn from p itself: a perfect model would show that.
+    """
+    from training.calibrate import fit_platt
+
+    logits = np.log(np.clip(p, 1e-12, 1 - 1e-12) / (1 - np.clip(p, 1e-12, 1 - 1e-12)))
+    slope, intercept = fit_platt(logits, y)
+    rng = np.random.default_rng(SEED)
+    by_chance = [expected_calibration_error((rng.random(len(p)) < p).astype(np.float64), p) for _ in range(200)]
+    return {
+        "mean_predicted": round(float(p.mean()), 5), "mean_observed": round(float(y.mean()), 5),
+        "calibration_slope": round(slope, 4), "calibration_intercept": round(intercept, 4),
+        "ece": round(expected_calibration_error(y, p), 5),
+        "ece_by_chance": {"mean": round(float(np.mean(by_chance)), 5), "percentile_95": round(float(np.percentile(by_chance, 95)), 5)},
+    }
+
+
+def calibration_table(y: Array, p: Array, n_bins: int = 10) -> list[dict[str, Any]]:
+    """Equal-count bins by predicted probability, lowest first: rows, mean predicted, share observed."""
+    return [
+        {"rows": len(part), "predicted": round(float(p[part].mean()), 5), "observed": round(float(y[part].mean()), 5)}
+        for part in np.array_split(np.argsort(p, kind="stable"), n_bins) if len(part)]
+
+
+def expected_calibration_error(y: Array, p: Array, n_bins: int = 10) -> float:
+    """Mean distance between predicted and observed over equal-count bins, weighted by rows."""
+    parts = np.array_split(np.argsort(p, kind="stable"), n_bins)
+    return float(sum(abs(float(p[part].sum() - y[part].sum())) for part in parts) / len(p))
+
+
+def gains_curve(y: Array, score: Array) -> list[dict[str, float]]:
+    """Cumulative gains: share of all hits among the top 0, 5, ... 100 %."""
+    w = np.ones((1, len(y)))
+    return [{"reached": share / 100, "hits": round(float(lift_at(share / 100)(y, score, w)[0]) * share / 100, 5) if share else 0.0} for share in range(0, 101, 5)]

@@ -1,0 +1,190 @@
+"""The saved model: text and JSON only. Save, load verified, score, contributions. Serving knows nothing else of training."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from features.errors import ContractError
+from features.files import sha256, write_json, written_whole
+from training.members import BoosterMember, LinearMember, Matrix, Member
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+BANDS = ("low", "medium", "high")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input of the model, as the feature catalogue declared it; `levels` are the categories seen in training."""
+
+    name: str
+    family: str
+    unit: str
+    label_en: str
+    label_zh: str
+    is_category: bool = False
+    is_actionable: bool = False
+    is_sensitive: bool = False
+    is_treatment: bool = False
+    is_undated: bool = False
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A calibrated model and all that is needed to serve, explain and doubt it.
+
+    `members` are averaged by `weights` into a margin m; the served probability is 1 / (1 + exp(-(slope m + intercept))), so that
+    contributions to m times slope explain the very number that is served.
+    `card` is JSON: what it was trained on and how good it was; `reference` describes the training rows (band averages, quantiles).
+    """
+
+    name: str
+    task: dict[str, Any]
+    columns: tuple[Column, ...]
+    members: tuple[Member, ...]
+    weights: tuple[float, ...]
+    slope: float
+    intercept: float
+    band_cuts: tuple[float, float]
+    reference: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def schema_hash(self) -> str:
+        """A hash of the inputs: names, order, categories. Two models with the same hash take the same rows."""
+        said = json.dumps([[c.name, c.is_category, list(c.levels)] for c in self.columns], ensure_ascii=False)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def encode(self, frame: "pd.DataFrame") -> Matrix:
+        """Rows of features -> matrix (n, p). A category not seen in training counts as unknown.
+
+        Raises: ContractError naming the columns that are missing; others are left out.
+        """
+        missing = [c.name for c in self.columns if c.name not in frame.columns]
+        if missing:
+            raise ContractError(f"{self.name} needs the features {', '.join(missing[:5])} ({len(missing)} in all), found none; build them again")
+        return np.column_stack([codes(frame[c.name], c.levels) if c.is_category else frame[c.name].to_numpy(np.float64, na_value=np.nan)
+                                for c in self.columns])
+
+    def margins(self, x: Matrix) -> Matrix:
+        """Shape: (n, p) -> (n,). Log-odds before calibration."""
+        total: Matrix = np.sum([w * member.margins(x) for w, member in zip(self.weights, self.members, strict=True)], axis=0)
+        return total
+
+    def log_odds(self, x: Matrix) -> Matrix:
+        """Shape: (n, p) -> (n,). Log-odds of the served probability."""
+        return self.slope * self.margins(x) + self.intercept
+
+    def probabilities(self, x: Matrix) -> Matrix:
+        """Shape: (n, p) -> (n,). The served probability."""
+        return sigmoid(self.log_odds(x))
+
+    def contributions(self, x: Matrix) -> Matrix:
+        """Shape: (n, p) -> (n, p + 1). Contributions to the served log-odds, base in the last column; rows add up to `log_odds`."""
+        phi: Matrix = self.slope * np.sum([w * member.contributions(x) for w, member in zip(self.weights, self.members, strict=True)], axis=0)
+        phi[:, -1] += self.intercept
+        return phi
+
+    def bands(self, probabilities: Matrix) -> list[str]:
+        """Low, medium or high, by the cuts frozen in training."""
+        return [BANDS[i] for i in np.searchsorted(self.band_cuts, probabilities, side="right")]
+
+    def save(self, folder: Path) -> None:
+        """Write the model, golden rows with their expected scores, and a SHA-256 manifest of both."""
+        files = {f"member{i}.{'txt' if isinstance(m, BoosterMember) else 'json'}": m for i, m in enumerate(self.members)}
+        for name, member in files.items():
+            with written_whole(folder / name) as aside:
+                aside.write_text(member.to_text(), encoding="utf-8")
+        write_json(folder / "model.json", {
+            "format": FORMAT, "name": self.name, "task": self.task, "columns": [asdict(c) for c in self.columns], "schema_hash": self.schema_hash(),
+            "members": list(files), "weights": self.weights, "calibrator": {"slope": self.slope, "intercept": self.intercept},
+            "band_cuts": self.band_cuts, "reference": self.reference, "card": self.card})
+        golden = self._golden_rows()
+        write_json(folder / "golden.json", {
+            "rows": [[None if np.isnan(value) else float(value) for value in row] for row in golden], "expected": self.probabilities(golden).tolist()})
+        write_json(folder / "manifest.json", {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"})
+
+    def _golden_rows(self, n: int = 20) -> Matrix:
+        """Made-up customers: every column drawn by itself from its quantiles, so that no row is a person's."""
+        rng = np.random.default_rng(7)
+        quantiles = self.reference.get("quantiles", {})
+        columns = []
+        for column in self.columns:
+            choices = np.arange(len(column.levels), dtype=np.float64) if column.is_category else np.array(quantiles.get(column.name, [0.0, 1.0]), dtype=np.float64)
+            columns.append(rng.choice(np.append(choices, np.nan), n))
+        return np.column_stack(columns)
+
+
+def load(folder: Path) -> SavedModel:
+    """Load a saved model, verified. Raises: ContractError for anything that is not as it was written."""
+    try:
+        return _load(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ContractError(f"a saved model must be readable as it was written, found {type(error).__name__} in {folder.name}; train and register again") from None
+
+
+def _load(folder: Path) -> SavedModel:
+    """Load a model after verifying it: only files of the manifest, each with its hash, and golden rows that score as they did.
+
+    Nothing in the folder is run; LightGBM's parser sees the text only after its hash is right.
+    Raises: ContractError for anything missing, added, changed, or of another format.
+    """
+    manifest_path = folder / "manifest.json"
+    if not manifest_path.exists():
+        raise ContractError(f"a saved model needs manifest.json, found none in {folder.name}; train and register again")
+    manifest: dict[str, str] = json.loads(manifest_path.read_text(encoding="utf-8"))
+    present = {path.name for path in folder.iterdir()} - {"manifest.json"}
+    if present != set(manifest):
+        raise ContractError(f"the saved model must hold just the files of its manifest, found {sorted(present ^ set(manifest))} to differ; train and register again")
+    changed = [name for name, digest in manifest.items() if sha256(folder / name) != digest]
+    if changed:
+        raise ContractError(f"the saved model's files must be as they were written, found {', '.join(changed)} changed; train and register again")
+    said = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if said["format"] != FORMAT:
+        raise ContractError(f"this version reads saved models of format {FORMAT}, found {said['format']}; train again")
+    texts = [(name, (folder / name).read_text(encoding="utf-8")) for name in said["members"]]
+    model = SavedModel(
+        said["name"], said["task"], tuple(Column(**{**c, "levels": tuple(c["levels"])}) for c in said["columns"]),
+        tuple(BoosterMember(text) if name.endswith(".txt") else LinearMember.from_text(text) for name, text in texts),
+        tuple(said["weights"]), said["calibrator"]["slope"], said["calibrator"]["intercept"], tuple(said["band_cuts"]), said["reference"], said["card"])
+    if model.schema_hash() != said["schema_hash"]:
+        raise ContractError("the saved model's schema hash must fit its columns, found another; train and register again")
+    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    rows = np.array([[np.nan if value is None else value for value in row] for row in golden["rows"]], dtype=np.float64)
+    off = float(np.max(np.abs(model.probabilities(rows) - np.array(golden["expected"]))))
+    if not off <= 1e-9:
+        raise ContractError(f"golden rows must score as they did when saved, found a difference of {off:.2g}; check the library versions and train again")
+    return model
+
+
+def codes(values: "pd.Series", levels: tuple[str, ...]) -> Matrix:
+    """Categories -> their place in `levels`; NaN for what is missing or was never seen."""
+    place = {level: float(i) for i, level in enumerate(levels)}
+    return np.array([place.get(value, np.nan) if isinstance(value, str) else np.nan for value in values], dtype=np.float64)
+
+
+def sigmoid(log_odds: Matrix) -> Matrix:
+    """Log-odds -> probability, without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * log_odds))
+
+
+class _Pyfunc:
+    """What `mlflow.pyfunc.load_model` gives: `predict` returns probabilities, not labels."""
+
+    def __init__(self, model: SavedModel) -> None:
+        self.model = model
+
+    def predict(self, frame: "pd.DataFrame", params: dict[str, Any] | None = None) -> Matrix:
+        """Shape: a frame with the model's features -> (n,) probabilities."""
+        return self.model.probabilities(self.model.encode(frame))
+
+
+def _load_pyfunc(data_path: str) -> _Pyfunc:
+    """MLflow's loader_module hook."""
+    return _Pyfunc(load(Path(data_path)))

@@ -1,0 +1,118 @@
+"""Training tables: features and label side by side, and their way into a model's matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.dataset import Dataset
+from features.errors import ContractError
+from features.feature import Feature
+from features.files import written_whole
+from features.tasks import Task
+from training.folds import Folds
+from training.members import Matrix
+from training.saved_model import Column, SavedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIN_TRAIN = 50
+MIN_LATER = 10
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of the training table. Shape: x (n, p), y (n,) of 0 and 1, customers (n,) for grouping, as_ofs (n,)."""
+
+    x: Matrix
+    y: NDArray[np.float64]
+    customers: NDArray[np.object_]
+    as_ofs: NDArray[np.datetime64]
+
+    def where(self, mask: NDArray[np.bool_]) -> "Rows":
+        """The rows of a mask."""
+        return Rows(self.x[mask], self.y[mask], self.customers[mask], self.as_ofs[mask])
+
+    def at(self, as_ofs: Sequence[datetime]) -> "Rows":
+        """The rows of some snapshots."""
+        return self.where(np.isin(self.as_ofs, np.array(as_ofs, dtype="datetime64[us]")))
+
+    def capped(self, row_cap: int) -> "Rows":
+        """At most `row_cap` rows of each customer, the latest, so that the steady ones do not dominate."""
+        order = np.lexsort((self.as_ofs, self.customers))
+        _, starts, counts = np.unique(self.customers[order], return_index=True, return_counts=True)
+        place_from_end = np.concatenate([np.arange(n)[::-1] for n in counts]) if len(counts) else np.array([], dtype=int)
+        assert len(starts) == len(counts)
+        keep = np.zeros(len(self.y), dtype=bool)
+        keep[order[place_from_end < row_cap]] = True
+        return self.where(keep)
+
+
+def write_training_table(dataset: Dataset, task: Task, as_ofs: Sequence[datetime], snapshot_file: Path, path: Path) -> "pd.DataFrame":
+    """Join the labels of a task to the snapshots already written, write the table whole and give it back.
+
+    Grain: eligible customer x as_of, ordered by both.
+    """
+    import pandas as pd
+
+    from features.labels import labels
+
+    label = labels(dataset, task, as_ofs)
+    frame: pd.DataFrame = label.to_pyarrow().to_pandas().merge(pd.read_parquet(snapshot_file), on=["customer_id", "as_of"], how="left", validate="one_to_one")
+    with written_whole(path) as aside:
+        frame.to_parquet(aside, index=False)
+    return frame
+
+
+def columns_of(features: Sequence[Feature], train: "pd.DataFrame", allow: Sequence[str]) -> tuple[Column, ...]:
+    """The model's inputs: sensitive features only if allowed by name; categories with the levels seen in training."""
+    columns = []
+    for feature in features:
+        if feature.is_sensitive and feature.name not in allow:
+            continue
+        levels: tuple[str, ...] = ()
+        if feature.is_category:
+            counts = train[feature.name].value_counts()
+            # A level of fewer than ten rows tells of persons, not of a kind of person.
+            levels = tuple(sorted(str(level) for level, n in counts.items() if n >= 10))
+        columns.append(Column(
+            feature.name, feature.family, feature.unit, feature.label_en, feature.label_zh, feature.is_category, feature.is_actionable,
+            feature.is_sensitive, feature.is_treatment, feature.is_undated, levels))
+    return tuple(columns)
+
+
+def rows_of(frame: "pd.DataFrame", columns: tuple[Column, ...]) -> Rows:
+    """A training table as matrix, label and groups."""
+    encoder = SavedModel("", {}, columns, (), (), 1.0, 0.0, (0.0, 1.0))
+    return Rows(
+        encoder.encode(frame), frame["label"].to_numpy(np.float64), frame["customer_id"].to_numpy(object), frame["as_of"].to_numpy("datetime64[us]"))
+
+
+def require_labels(rows: Rows, folds: Folds, task: Task) -> None:
+    """Refuse blocks that cannot teach or judge, before any tuning.
+
+    Raises: ContractError with what was found in each block and what is needed.
+    """
+    for name, as_ofs, least in (("fit", folds.fit, MIN_TRAIN), ("tune", folds.tune[-1], MIN_LATER), ("calibrate", folds.calibrate, MIN_LATER), ("test", folds.test, MIN_LATER)):
+        y = rows.at(as_ofs).y
+        positives = int(y.sum())
+        if min(positives, len(y) - positives) < least:
+            code = "NO_POSITIVE" if positives == 0 else "ONE_CLASS" if positives == len(y) else "TOO_FEW_LABELS"
+            raise ContractError(
+                f"{code}: {task.name} needs at least {least} rows of each label in its {name} block, found {positives} positive of {len(y)}; "
+                f"is {task.target_kind!r} the right target, or choose another horizon or more data")
+
+
+def without(columns: tuple[Column, ...], flag: str) -> NDArray[np.bool_]:
+    """A mask of the columns that do not carry a flag such as is_treatment."""
+    return np.array([not getattr(column, flag) for column in columns])
+
+
+def masked(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
+    """The same rows with the other columns unknown, so that shapes stay."""
+    return replace(rows, x=np.where(keep[None, :], rows.x, np.nan))
