@@ -1,0 +1,1 @@
+"""Registered models in; scores, reasons and reports out."""

@@ -1,0 +1,105 @@
+"""Charts as SVG text: no scripts, no fonts, nothing fetched. Numbers only come in as numbers, words are escaped."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+INK, SOFT, OURS, THEIRS = "#1d2733", "#8a94a0", "#0b6e75", "#c4683a"
+Point = tuple[float, float]
+
+
+def _axes(width: int, height: int, left: int, x_label: str, y_label: str, most: float) -> list[str]:
+    """A frame with four grid lines, percent on both axes from 0 to `most`."""
+    parts = []
+    for i in range(5):
+        share = i / 4
+        x, y = left + share * (width - left - 14), 10 + (1 - share) * (height - 56)
+        text = f"{share * most * 100:.0f}%"
+        parts.append(f'<line x1="{left}" x2="{width - 14}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ea"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 28}" text-anchor="middle">{text}</text>')
+    parts.append(f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle" fill="{INK}">{escape(x_label)}</text>')
+    parts.append(f'<text transform="translate(11 {(height - 46) / 2 + 10:.0f}) rotate(-90)" text-anchor="middle" fill="{INK}">{escape(y_label)}</text>')
+    return parts
+
+
+def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> Markup:
+    # Everything in `parts` is a number formatted here or escaped text.
+    return Markup(
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}" font-size="12" fill="{SOFT}">{"".join(parts)}</svg>')
+
+
+def curves(lines: Sequence[tuple[str, str, Sequence[Point]]], x_label: str, y_label: str) -> Markup:
+    """Lines of (name, colour, points in 0..1), with a legend."""
+    width, height, left = 560, 340, 62
+    parts = _axes(width, height, left, x_label, y_label, 1.0)
+    for i, (name, colour, points) in enumerate(lines):
+        path = " ".join(f"{left + x * (width - left - 14):.1f},{10 + (1 - y) * (height - 56):.1f}" for x, y in points)
+        dash = ' stroke-dasharray="4 4"' if i == len(lines) - 1 else ""
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"{dash}/>')
+        y = height - 76 - 20 * (len(lines) - 1 - i)
+        parts.append(f'<line x1="{width - 300}" x2="{width - 276}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2.5"{dash}/>')
+        parts.append(f'<text x="{width - 268}" y="{y + 4}" fill="{INK}">{escape(name)}</text>')
+    return _svg(width, height, y_label, parts)
+
+
+def against(points: Sequence[tuple[float, float, int]], x_label: str, y_label: str) -> Markup:
+    """Observed against predicted, with the line where both are equal and an approximate 95 % interval for each group's size."""
+    width, height, left = 560, 340, 62
+    most = max([0.05, *(max(x, y) for x, y, _ in points)]) * 1.15
+    parts = _axes(width, height, left, x_label, y_label, most)
+
+    def place(x: float, y: float) -> Point:
+        return left + min(x, most) / most * (width - left - 14), 10 + (1 - min(max(y, 0), most) / most) * (height - 56)
+
+    (x0, y0), (x1, y1) = place(0, 0), place(most, most)
+    parts.append(f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{SOFT}" stroke-dasharray="4 4"/>')
+    for x, y, n in points:
+        half = 1.96 * (max(y * (1 - y), 1e-9) / n) ** 0.5
+        cx, cy = place(x, y)
+        parts.append(f'<line x1="{cx:.1f}" x2="{cx:.1f}" y1="{place(x, y - half)[1]:.1f}" y2="{place(x, y + half)[1]:.1f}" stroke="{OURS}" stroke-width="1.5"/>')
+        parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="4" fill="{OURS}"/>')
+    return _svg(width, height, y_label, parts)
+
+
+def bars(rows: Sequence[tuple[str, float]], title: str) -> Markup:
+    """Horizontal bars, longest as wide as the chart; lengths are relative, so no scale is drawn."""
+    width, step, left = 560, 26, 130
+    most = max((value for _, value in rows), default=1.0) or 1.0
+    parts = []
+    for i, (name, value) in enumerate(rows):
+        y = 6 + i * step
+        parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
+        parts.append(f'<rect x="{left}" y="{y}" width="{max(value / most * (width - left - 10), 1):.1f}" height="18" rx="2" fill="{OURS}"/>')
+    return _svg(width, 12 + step * len(rows), title, parts)
+
+
+def shape(points: Sequence[Point], title: str) -> Markup:
+    """A small picture of contribution against value, with a line at no contribution. Places are ranks, so tails do not squeeze it."""
+    if len(points) < 2:
+        return Markup("")
+    width, height = 120, 36
+    most = max(abs(y) for _, y in points) or 1.0
+    at = [(4 + i * (width - 8) / (len(points) - 1), height / 2 - y / most * (height / 2 - 4)) for i, (_, y) in enumerate(points)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+    parts = [f'<line x1="0" x2="{width}" y1="{height / 2}" y2="{height / 2}" stroke="#d5dade"/>',
+             f'<polyline points="{path}" fill="none" stroke="{OURS}" stroke-width="2"/>']
+    return Markup(f'<svg class="shape" role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{"".join(parts)}</svg>')
+
+
+def columns(rows: Sequence[tuple[str, float]], title: str) -> Markup:
+    """Vertical bars over time, each with its percentage; the first, middle and last are dated."""
+    width, height = 560, 150
+    most = max((value for _, value in rows), default=1.0) or 1.0
+    step = width / max(len(rows), 1)
+    parts = []
+    for i, (name, value) in enumerate(rows):
+        tall = value / most * 92
+        x = i * step
+        parts.append(f'<rect x="{x + 2:.1f}" y="{112 - tall:.1f}" width="{step - 4:.1f}" height="{tall:.1f}" fill="{OURS}"/>')
+        parts.append(f'<text x="{x + step / 2:.1f}" y="{106 - tall:.1f}" text-anchor="middle" font-size="10">{value * 100:.0f}</text>')
+        if i in (0, len(rows) // 2, len(rows) - 1):
+            anchor = "start" if i == 0 else "end" if i == len(rows) - 1 else "middle"
+            edge = {"start": x, "end": x + step, "middle": x + step / 2}[anchor]
+            parts.append(f'<text x="{edge:.1f}" y="130" text-anchor="{anchor}" fill="{INK}">{escape(name)}</text>')
+    return _svg(width, height, title, parts)

@@ -1,0 +1,241 @@
+"""Scores: the base that was scored last, and where a customer stands in it. Pure numpy once it is loaded."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import ContractError, UsageError
+from serving.champions import Champion, champions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from training.saved_model import SavedModel
+
+Array = NDArray[np.float64]
+Features = Mapping[str, float | str | None]
+Asked = tuple[str, Features | None]
+
+_WHY = {
+    "en": {"unknown": "this customer is not in the base of {as_of}", "not_asked": "this customer is known, but {task} asks about {who} only"},
+    "zh": {"unknown": "基准日 {as_of} 的客户名单中没有该客户", "not_asked": "该客户在册，但 {task} 任务只面向{who}"},
+}
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `features/base.json` says of the base: whose it is, the moment it describes, the tasks it can be asked."""
+
+    data: str
+    fingerprint: str
+    as_of: str
+    currency: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one task says to a list of customers, in order. `why` is a word where a customer is not found, and the numbers are NaN."""
+
+    x: Array
+    log_odds: Array
+    why: list[str | None]
+    n_unknown_categories: int = 0
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Shape: (n,)."""
+        return np.array([word is None for word in self.why], dtype=bool)
+
+
+class TaskBase:
+    """One task's part of the base: the customers it asks about, their features encoded once, and their scores."""
+
+    def __init__(self, task: str, champion: Champion, ids: Sequence[str], x: Array, known: frozenset[str], as_of: str) -> None:
+        self.task, self.model, self.version, self.as_of = task, champion.model, champion.version, as_of
+        self.ids, self.x, self.known = list(ids), x, known
+        self.row_of = {customer: row for row, customer in enumerate(self.ids)}
+        self.log_odds = self.model.log_odds(x)
+        self.ordered = np.sort(_probabilities(self.log_odds))
+        self.column_of = {column.name: i for i, column in enumerate(self.model.columns)}
+        self._codes = [{level: float(i) for i, level in enumerate(column.levels)} for column in self.model.columns]
+
+    def percentiles(self, probabilities: Array) -> Array:
+        """Shape: (n,) -> (n,). The share of the base with a probability at most as high, times 100, to one decimal."""
+        return np.round(100.0 * np.searchsorted(self.ordered, probabilities, side="right") / len(self.ordered), 1)
+
+    def encode(self, features: Features) -> tuple[Array, int]:
+        """One customer's features -> (p,), and how many categories were never seen in training. What is not given is not known."""
+        row, n_unknown = np.full(len(self._codes), np.nan), 0
+        for name, value in features.items():
+            place = self.column_of.get(name)
+            if place is None or value is None:
+                continue
+            if isinstance(value, str):
+                row[place] = self._codes[place].get(value, np.nan)
+                n_unknown += value not in self._codes[place]
+            else:
+                row[place] = value
+        return row, n_unknown
+
+    def ask(self, asked: Sequence[Asked]) -> Answers:
+        """Answer for customers by id (from the base) or by features."""
+        n = len(asked)
+        x, log_odds = np.full((n, len(self._codes)), np.nan), np.full(n, np.nan)
+        why: list[str | None] = [None] * n
+        fresh, n_unknown = [], 0
+        for i, (customer, features) in enumerate(asked):
+            if features is not None:
+                x[i], more = self.encode(features)
+                n_unknown += more
+                fresh.append(i)
+            elif (row := self.row_of.get(customer)) is not None:
+                x[i], log_odds[i] = self.x[row], self.log_odds[row]
+            else:
+                why[i] = "not_asked" if customer in self.known else "unknown"
+        if fresh:
+            log_odds[fresh] = self.model.log_odds(x[fresh])
+        return Answers(x, log_odds, why, n_unknown)
+
+    def results(self, asked: Sequence[Asked], answers: Answers, language: str = "en") -> list[dict[str, Any]]:
+        """Answers -> what is handed out: one result for each customer asked about."""
+        probabilities = _probabilities(answers.log_odds)
+        percentiles = self.percentiles(probabilities)
+        bands = self.model.bands(np.nan_to_num(probabilities))
+        same = {"as_of": self.as_of, "model": self.model.name, "version": self.version}
+        results: list[dict[str, Any]] = []
+        for i, (customer, _) in enumerate(asked):
+            result: dict[str, Any] = {"customer_id": customer, "task": self.task}
+            if (word := answers.why[i]) is None:
+                percentile = float(percentiles[i])
+                result |= {"found": True, "score": round(percentile), "probability": round(float(probabilities[i]), 6)}
+                result |= {"percentile": percentile, "band": bands[i]}
+            else:
+                result |= {"found": False, "score": None, "probability": None, "percentile": None, "band": None}
+                result["why"] = self._why(word, language)
+            results.append(result | same)
+        return results
+
+    def _why(self, word: str, language: str) -> str:
+        asks = self.model.task.get("eligibility", {})
+        days, kind = asks.get("active_days"), asks.get("active_kind", "purchase").replace("_", " ")
+        met = asks.get("received_kind")
+        if language == "zh":
+            who = f"此前 {days} 天内有活动的客户" if days else "当时有活动的客户"
+        else:
+            who = f"customers with a {kind} in the {days} days before {self.as_of}" if days else f"customers who were active before {self.as_of}"
+            who += f" who have met a {met.replace('_', ' ')}" if met else ""
+        return _WHY[language][word].format(as_of=self.as_of, task=self.task, who=who)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base of a run and its champions: all that is needed to answer, in memory and never changed."""
+
+    info: Info
+    tasks: dict[str, TaskBase]
+
+    def require_tasks(self, names: Sequence[str] | None) -> list[TaskBase]:
+        """The named tasks, each once; all if None. Raises: UsageError naming those that are served."""
+        if any(name not in self.tasks for name in names or ()):
+            raise UsageError(f"tasks must be among {', '.join(self.tasks)}; found one that is not")
+        return [self.tasks[name] for name in dict.fromkeys(names or self.tasks)]
+
+    def require_features(self, asked: Sequence[Asked], tasks: Sequence[TaskBase]) -> None:
+        """Hold given features against the models' inputs. No value, and no name that a caller made up, comes back in the message.
+
+        Raises: UsageError for a feature that no asked task knows, a wrong type, a negative count.
+        """
+        columns = {column.name: column for task in tasks for column in task.model.columns}
+        for i, (_, features) in enumerate(asked):
+            for name, value in (features or {}).items():
+                column, where = columns.get(name), f"customers[{i}].features"
+                if column is None:
+                    raise UsageError(f"{where} must name features of the models asked (GET models lists them); found one that none has")
+                if value is not None and isinstance(value, str) != column.is_category:
+                    raise UsageError(f"{where}.{name} must be {'text' if column.is_category else 'a number'} or null; found another type")
+                if isinstance(value, float) and value < 0 and _is_count(name):
+                    raise UsageError(f"{where}.{name} is a count and must not be negative; found one that is")
+
+
+def open_base(run: Path) -> Base:
+    """Load the base of a run and the champions of its tasks.
+
+    Raises: UsageError where there is no run; ContractError where base or champions are missing, damaged, or do not fit each other.
+    """
+    info = read_info(run)
+    return load_base(run, info, champions(run, info.data, info.tasks))
+
+
+def read_info(run: Path) -> Info:
+    """Read `features/base.json`. Raises: UsageError, ContractError."""
+    if not run.is_dir():
+        raise UsageError(f"--run must name a run folder, found none at {run}; make one first: make run OUT={run}")
+    path = run / "features" / "base.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Info(said["data"], said["fingerprint"], said["as_of"], said["currency"], tuple(said["tasks"]))
+    except FileNotFoundError:
+        raise _unfit(run, "a run needs features/base.json", "none") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unfit(run, "features/base.json must be readable", type(error).__name__) from None
+
+
+def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
+    """Read `features/base.parquet` and score it with each champion. Raises: ContractError where they do not fit."""
+    frame = _read_parquet(run)
+    missing = [name for name in ("customer_id", *(f"eligible_{task}" for task in served)) if name not in frame.columns]
+    if missing:
+        raise _unfit(run, f"features/base.parquet needs the columns {', '.join(missing)}", "none")
+    ids = frame["customer_id"].astype(str).tolist()
+    known = frozenset(ids)
+    if len(known) != len(ids):
+        raise _unfit(run, "features/base.parquet must hold each customer once", f"{len(ids) - len(known)} repeated")
+    tasks = {}
+    for task, champion in served.items():
+        inside = frame[f"eligible_{task}"].to_numpy(bool)
+        if not inside.any():
+            raise ContractError(f"{task} needs customers to rank, found none that it asks about at {info.as_of}; bring data up to a later day")
+        chosen = [customer for customer, is_inside in zip(ids, inside, strict=True) if is_inside]
+        tasks[task] = TaskBase(task, champion, chosen, _encode(champion.model, frame[inside], run), known, info.as_of)
+    return Base(info, tasks)
+
+
+def _read_parquet(run: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(run / "features" / "base.parquet")
+    except FileNotFoundError:
+        raise _unfit(run, "a run needs features/base.parquet", "none") from None
+    except (ValueError, OSError) as error:
+        raise _unfit(run, "features/base.parquet must be readable", type(error).__name__) from None
+
+
+def _unfit(run: Path, required: str, found: str) -> ContractError:
+    return ContractError(f"{required}, found {found} in {run}; build it again: make run OUT={run}")
+
+
+def _encode(model: "SavedModel", frame: "pd.DataFrame", run: Path) -> Array:
+    try:
+        return model.encode(frame)
+    except ContractError as error:
+        raise ContractError(f"{error}: make run OUT={run}") from None
+    except (ValueError, TypeError):
+        raise _unfit(run, f"the features of {model.name} must be numbers or text as in training", "another type") from None
+
+
+def _probabilities(log_odds: Array) -> Array:
+    from training.saved_model import sigmoid
+
+    return sigmoid(log_odds)
+
+
+def _is_count(name: str) -> bool:
+    """Names carry their statistic: `<thing>_<statistic>_<window>`."""
+    return "_count_" in f"{name}_" or "_nunique_" in f"{name}_"

@@ -1,0 +1,52 @@
+"""Start the server: check everything here, then become BentoML."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from features.errors import UsageError
+
+HOST = "127.0.0.1"
+_GRACE_SECONDS = 20
+
+
+def serve(run: Path, port: int) -> None:
+    """Serve the champions of a run; does not return.
+
+    Raises: UsageError, ContractError before anything is started, since BentoML would start failing workers again for ever.
+    """
+    _require_free(port)
+    from serving.scoring import open_base
+
+    base = open_base(run)
+    told = ", ".join(f"{task.model.name} version {task.version}" for task in base.tasks.values())
+    print(f"serving {told} at http://{HOST}:{port}/v1 (GET /v1/openapi.json tells how; Ctrl+C ends it)", flush=True)
+    root = Path(__file__).resolve().parents[1]
+    os.execve(sys.executable, command(root, port), os.environ | environment(run, port))
+
+
+def command(root: Path, port: int) -> list[str]:
+    """The command that serves."""
+    return [
+        sys.executable, "-m", "bentoml", "serve", "serving.service:LikenessService", "--working-dir", str(root), "--host", HOST, "--port", str(port),
+        "--timeout-graceful-shutdown", str(_GRACE_SECONDS)]
+
+
+def environment(run: Path, port: int) -> dict[str, str]:
+    """What the server is told by its environment: the run; nothing is reported anywhere, nothing is written outside the run."""
+    home = run.resolve() / "bentoml" / str(port)
+    return {
+        "LIKENESS_RUN": str(run.resolve()), "LIKENESS_IS_CHECKED": "1", "BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home),
+        "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def _require_free(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise UsageError(f"--port must be between 1 and 65535, found {port}; 3000 is usual")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UsageError(f"--port must be free, found {port} taken ({error.strerror}); choose another: make serve PORT={port + 1}") from None
