@@ -1,0 +1,197 @@
+"""What must not matter does not: the future, the order of rows, copies, other moments asked for at the same time."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from features.errors import UsageError
+from features.labels import labels
+from features.snapshots import features_of, snapshots
+
+AS_OF = datetime(2026, 3, 31, 16)
+AS_OFS = [AS_OF - timedelta(days=28), AS_OF - timedelta(days=14), AS_OF]
+DECLARED = 'observed_until = "2026-06-01"\n[tasks.churn]\nlookbacks_days = [28, 56]\n'
+CAMPAIGNS = [{"campaign_id": "c1", "start_at": "2026-01-01", "end_at": "2026-04-20"}]
+
+
+def random_events():
+    """180 events of six customers, half a year around the moments; some arrive late. Times are UTC as datetimes."""
+    draw = random.Random(20260401)
+    events = []
+    for i in range(180):
+        at = AS_OF + timedelta(seconds=draw.randrange(-120 * 86400, 50 * 86400))
+        kind = draw.choice(["purchase"] * 5 + ["return", "coupon_redemption", "campaign_received"])
+        events.append(
+            {
+                "event_id": f"e{i}",
+                "customer_id": f"c{draw.randrange(6)}",
+                "event_at": at,
+                "ingested_at": at + timedelta(days=draw.choice([0, 0, 0, 10])),
+                "kind": kind,
+                "initiator": "marketer" if kind == "campaign_received" else "customer",
+                "session_id": draw.choice([None, f"s{i % 40}"]),
+                "category": draw.choice(["milk", "tea", "rice", None]),
+                "brand": draw.choice("ab"),
+                "amount": draw.randrange(1, 9999) / 100,
+                "discount": draw.randrange(99) / 100,
+                "is_promoted": draw.choice([True, False]),
+                "campaign_id": "c1" if kind == "campaign_received" else None,
+            }
+        )
+    # An event right at each moment: it belongs to the future.
+    return events + [{**events[0], "event_id": f"at{i}", "event_at": at, "ingested_at": at} for i, at in enumerate(AS_OFS)]
+
+
+EVENTS = random_events()
+
+
+def is_past(event):
+    return event["event_at"] < AS_OF and event["ingested_at"] < AS_OF
+
+
+def changed(event):
+    return {**event, "customer_id": "c0", "amount": 9000, "category": "tea", "brand": "z", "session_id": "s0", "discount": 5, "initiator": "customer"}
+
+
+def stamped(events):
+    return [{**event, **{name: event[name].replace(tzinfo=UTC).isoformat() for name in ("event_at", "ingested_at")}} for event in events]
+
+
+def assert_same(found, expected):
+    """Identical, but for the last digits of the entropy: it sums logarithms, which are no integers, in any order."""
+    entropy = "category_entropy_56d"
+    assert found.drop_columns(entropy).equals(expected.drop_columns(entropy))
+    assert found[entropy].to_pylist() == pytest.approx(expected[entropy].to_pylist(), rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def build(given):
+    return lambda events: given(stamped(events), campaigns=CAMPAIGNS, declared=DECLARED)
+
+
+@pytest.fixture(scope="module")
+def dataset(build):
+    return build(EVENTS)
+
+
+@pytest.fixture(scope="module")
+def features(dataset):
+    present, absent = features_of(dataset)
+    assert not absent
+    return present
+
+
+@pytest.fixture(scope="module")
+def table(dataset, features):
+    found = snapshots(dataset, AS_OFS, features).to_pyarrow()
+    assert found.num_rows == 18 and all(len(set(found[f.name].to_pylist())) > 1 for f in features), (
+        "every feature varies, so that a change would show"
+    )
+    return found
+
+
+def test_rows_are_ordered_by_customer_and_moment(table):
+    keys = list(zip(table["customer_id"].to_pylist(), table["as_of"].to_pylist(), strict=True))
+    assert keys == sorted(set(keys))
+
+
+FUTURES = {
+    "deleted": lambda: [event for event in EVENTS if is_past(event)],
+    "changed": lambda: [event if is_past(event) else changed(event) for event in EVENTS],
+    "brought forward": lambda: [
+        event if is_past(event) or event["event_at"] < AS_OF else {**event, "event_at": AS_OF, "ingested_at": AS_OF} for event in EVENTS
+    ],
+    "more": lambda: EVENTS + [{**changed(event), "event_id": f"more{event['event_id']}"} for event in EVENTS if not is_past(event)],
+}
+
+
+@pytest.mark.parametrize("future", FUTURES)
+def test_features_do_not_see_what_happens_or_arrives_at_as_of_or_later(table, features, build, future):
+    events = FUTURES[future]()
+    assert events != EVENTS
+    other = snapshots(build(events), [AS_OF], features).to_pyarrow()
+    now = table.filter([as_of == AS_OF for as_of in table["as_of"].to_pylist()])
+    assert_same(other, now)
+
+
+def test_features_do_see_the_last_second_before(table, features, build):
+    just_before = {
+        **EVENTS[0],
+        "event_id": "new",
+        "kind": "purchase",
+        "event_at": AS_OF - timedelta(seconds=1),
+        "ingested_at": AS_OF - timedelta(seconds=1),
+    }
+    other = snapshots(build([*EVENTS, just_before]), AS_OFS, features).to_pyarrow()
+    changes = [old != new for old, new in zip(table.to_pylist(), other.to_pylist(), strict=True)]
+    assert [row["as_of"] for row, is_changed in zip(table.to_pylist(), changes, strict=True) if is_changed] == [AS_OF]
+
+
+def test_labels_change_when_the_future_changes(dataset, build):
+    task = dataset.tasks[0]
+
+    def label_of(data):
+        return {row["customer_id"]: row["label"] for row in labels(data, task, [AS_OF]).to_pyarrow().to_pylist()}
+
+    everyone = label_of(dataset)
+    assert len(everyone) == 6
+    assert set(label_of(build(FUTURES["deleted"]())).values()) == {1}
+    returning = [
+        {
+            **EVENTS[0],
+            "event_id": f"back{i}",
+            "customer_id": f"c{i}",
+            "kind": "purchase",
+            "event_at": AS_OF + timedelta(days=3),
+            "ingested_at": AS_OF + timedelta(days=3),
+        }
+        for i in range(6)
+    ]
+    assert set(label_of(build(EVENTS + returning)).values()) == {0}
+
+
+def test_the_order_of_rows_does_not_matter(table, features, build):
+    shuffled = random.Random(1).sample(EVENTS, len(EVENTS))
+    assert_same(snapshots(build(shuffled), AS_OFS, features).to_pyarrow(), table)
+
+
+def test_an_event_sent_twice_counts_once(table, features, held):
+    rows = stamped(EVENTS)
+    dataset, findings = held(rows + rows[:50] + rows[:20], campaigns=CAMPAIGNS, declared=DECLARED)
+    assert [(finding.code, finding.level, finding.count) for finding in findings] == [("REPEATED_EVENT", "quarantine", 70)]
+    assert_same(snapshots(dataset, AS_OFS, features).to_pyarrow(), table)
+
+
+def test_many_moments_at_once_equal_one_at_a_time(dataset, table, features):
+    alone = pa.concat_tables(snapshots(dataset, [as_of], features).to_pyarrow() for as_of in AS_OFS)
+    assert_same(alone.sort_by([("customer_id", "ascending"), ("as_of", "ascending")]), table)
+
+
+def test_many_labels_at_once_equal_one_at_a_time(dataset):
+    task = dataset.tasks[0]
+    together = labels(dataset, task, AS_OFS).to_pyarrow().to_pylist()
+    alone = [row for as_of in AS_OFS for row in labels(dataset, task, [as_of]).to_pyarrow().to_pylist()]
+    assert sorted(alone, key=lambda row: (row["customer_id"], row["as_of"])) == together and len(together) > 6
+
+
+def test_a_table_asked_for_stays_as_it_was_when_another_is_asked_for(dataset, features, table):
+    first = snapshots(dataset, AS_OFS, features)
+    snapshots(dataset, [AS_OF - timedelta(days=60)], features)
+    assert_same(first.to_pyarrow(), table)
+
+
+def test_a_moment_named_twice_counts_once(dataset, features, table):
+    assert_same(snapshots(dataset, [*AS_OFS, AS_OF], features).to_pyarrow(), table)
+
+
+def test_a_chosen_few_features_have_the_values_they_have_among_all(dataset, features, table):
+    few = [feature for feature in features if feature.name in ("spend_sum_28d_cny", "category_entropy_56d", "campaigns_open_count")]
+    assert_same(snapshots(dataset, AS_OFS, few).to_pyarrow(), table.select(["customer_id", "as_of", *(feature.name for feature in few)]))
+
+
+@pytest.mark.parametrize("as_of", [AS_OF + timedelta(microseconds=1), AS_OF.replace(tzinfo=UTC)])
+def test_a_moment_that_is_not_naive_utc_in_whole_seconds_is_refused(dataset, features, as_of):
+    with pytest.raises(UsageError, match="as_of must be naive UTC in whole seconds, found .*; round it"):
+        snapshots(dataset, [as_of], features)

@@ -1,0 +1,107 @@
+"""Metrics against scikit-learn and by hand, calibration against a known law, intervals that resample customers."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from training import metrics
+from training.calibrate import calibrated, fit_platt, fitted_log_loss
+
+
+@pytest.fixture
+def sample():
+    rng = np.random.default_rng(1)
+    score = np.round(rng.normal(size=400), 1)
+    y = (rng.random(400) < 1 / (1 + np.exp(-score))).astype(float)
+    w = rng.integers(0, 4, (3, 400)).astype(float)
+    return y, score, w
+
+
+def test_auc_and_average_precision_agree_with_scikit_learn_on_ties_and_weights(sample):
+    y, score, w = sample
+    for i in range(3):
+        assert metrics.auc(y, score, w)[i] == pytest.approx(roc_auc_score(y, score, sample_weight=w[i]), abs=1e-12)
+        assert metrics.average_precision(y, score, w)[i] == pytest.approx(average_precision_score(y, score, sample_weight=w[i]), abs=1e-12)
+
+
+def test_log_loss_and_brier_agree_with_scikit_learn(sample):
+    y, score, w = sample
+    p = 1 / (1 + np.exp(-score))
+    for i in range(3):
+        assert metrics.log_loss(y, p, w)[i] == pytest.approx(sklearn_log_loss(y, p, sample_weight=w[i]), abs=1e-12)
+        assert metrics.brier(y, p, w)[i] == pytest.approx(brier_score_loss(y, p, sample_weight=w[i]), abs=1e-12)
+
+
+def test_lift_by_hand():
+    y = np.array([1.0, 1, 0, 1, 0, 0, 0, 0, 0, 0])
+    score = np.arange(10, 0, -1).astype(float)
+    ones = np.ones((1, 10))
+    assert metrics.lift_at(0.1)(y, score, ones)[0] == pytest.approx(1 / 0.3)
+    assert metrics.lift_at(0.2)(y, score, ones)[0] == pytest.approx(1 / 0.3)
+    assert metrics.lift_at(0.5)(y, score, ones)[0] == pytest.approx(0.6 / 0.3)
+    # Everything tied is chance, wherever the cut falls.
+    assert metrics.lift_at(0.1)(y, np.zeros(10), ones)[0] == pytest.approx(1.0)
+
+
+def test_gains_begin_at_nothing_and_end_at_all(sample):
+    curve = metrics.gains_curve(sample[0], sample[1])
+    assert (curve[0]["hits"], curve[-1]["hits"]) == (0.0, 1.0)
+    assert all(a["hits"] <= b["hits"] + 1e-9 for a, b in zip(curve, curve[1:], strict=False))
+
+
+def test_resampling_keeps_a_customers_rows_together():
+    customers = np.array(["a", "b", "a", "c", "b", "a"], dtype=object)
+    w = metrics.resamples(customers, 50)
+    assert (w[0] == 1).all()
+    assert (w[:, 0] == w[:, 2]).all()
+    assert (w[:, 0] == w[:, 5]).all()
+    assert (w[:, 1] == w[:, 4]).all()
+    assert (w[1:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert len({tuple(row) for row in w[1:]}) > 5
+
+
+def test_the_interval_of_repeated_customers_is_wider_than_that_of_rows():
+    rng = np.random.default_rng(3)
+    score, y = rng.normal(size=60).repeat(20), (rng.random(60) < 0.4).astype(float).repeat(20)
+    customers = np.arange(60).repeat(20).astype(object)
+    def width(ids):
+        low, high = metrics.interval(metrics.auc(y, score, metrics.resamples(ids)))
+        return high - low
+    assert width(customers) > 3 * width(np.arange(1200).astype(object))
+
+
+def test_platt_recovers_the_law_it_was_drawn_from():
+    rng = np.random.default_rng(2)
+    margins = rng.normal(-1, 2, 200_000)
+    y = (rng.random(200_000) < 1 / (1 + np.exp(-(0.7 * margins - 0.4)))).astype(float)
+    slope, intercept = fit_platt(margins, y)
+    assert slope == pytest.approx(0.7, abs=0.02)
+    assert intercept == pytest.approx(-0.4, abs=0.02)
+
+
+def test_platt_never_turns_a_ranking_round():
+    margins = np.linspace(-2, 2, 200)
+    slope, intercept = fit_platt(margins, (margins < 0).astype(float))
+    assert slope > 0
+    assert np.isfinite(intercept)
+
+
+def test_calibration_keeps_the_mean_and_the_loss_says_so():
+    rng = np.random.default_rng(4)
+    margins = rng.normal(size=3000)
+    y = (rng.random(3000) < 0.2).astype(float)
+    p = calibrated(margins, *fit_platt(margins, y))
+    assert p.mean() == pytest.approx(y.mean(), abs=1e-4)
+    assert fitted_log_loss(margins, y) == pytest.approx(sklearn_log_loss(y, p), abs=1e-9)
+    # Scale and level of a margin do not change what it is worth.
+    assert fitted_log_loss(5 * margins + 3, y) == pytest.approx(fitted_log_loss(margins, y), abs=1e-6)
+
+
+def test_calibration_error_by_hand_and_beside_chance():
+    p = np.repeat([0.1, 0.9], 500)
+    y = np.concatenate([np.repeat([1.0, 0.0], [100, 400]), np.repeat([1.0, 0.0], [450, 50])])
+    assert metrics.expected_calibration_error(y, p, 2) == pytest.approx(0.05)
+    said = metrics.believability(y, p)
+    assert said["mean_predicted"] == pytest.approx(0.5)
+    assert 0 < said["ece_by_chance"]["mean"] < said["ece_by_chance"]["percentile_95"] < 0.05

@@ -1,0 +1,155 @@
+"""Registry and gate: what is registered is whole, and a worse challenger never replaces the champion."""
+
+from dataclasses import asdict
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import COLUMNS, TASK, made_up
+
+from features.errors import ContractError, GateFailed, UsageError
+from features.feature import Aggregate, Feature
+from training import gate
+from training.registry import CHALLENGER, CHAMPION, Registry
+from training.saved_model import load
+from training.train import train
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
+NAME = "shop.churn"
+
+
+class Shop:
+    """As much of a dataset as training looks at."""
+
+    name, fingerprint, licence, currency, zone = "shop", "f" * 64, "none", "USD", "UTC"
+
+
+def table(n_customers=160, seed=5):
+    rows = made_up(n_customers, seed)
+    frame = pd.DataFrame(rows.x, columns=[c.name for c in COLUMNS])
+    frame["city"] = [None if np.isnan(v) else "ABC"[int(v)] for v in rows.x[:, 4]]
+    return frame.assign(customer_id=rows.customers, as_of=rows.as_ofs, label=rows.y.astype("int8"))
+
+
+FEATURES = [Feature(c.name, c.family, Aggregate("events"), c.unit, c.label_en, c.label_zh, is_category=c.is_category,
+                    is_undated=c.is_undated, is_treatment=c.is_treatment) for c in COLUMNS]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from training.folds import split
+    frame = table()
+    as_ofs = sorted({stamp.to_pydatetime() for stamp in frame["as_of"]})
+    run = tmp_path_factory.mktemp("run")
+    (run / "features").mkdir()
+    frame.to_parquet(run / "features" / f"{NAME}.parquet")
+    return train(Shop, TASK, frame, FEATURES, split(as_ofs, TASK), run=run, trials=2), run
+
+
+@pytest.fixture(scope="module")
+def registry(trained):
+    registry = Registry(trained[1])
+    registry.register(trained[0], "shop")
+    return registry
+
+
+def test_the_record_holds_what_run_json_promises(trained):
+    record = trained[0].record
+    for name in ("kind", "rows", "positives", "base_rate", "train_as_of", "test_as_of", "auc", "auc_interval", "average_precision", "log_loss", "brier", "ece",
+                 "lift_at_10", "rule", "logistic", "gain_over_rule", "winner", "grade"):
+        assert name in record
+    assert record["auc_interval"][0] < record["auc"] < record["auc_interval"][1]
+    assert record["winner"] in ("lightgbm", "logistic", "blend", "rule")
+    assert record["gain_over_rule"]["auc"] == pytest.approx(record["auc"] - record["rule"]["auc"], abs=1e-4)
+
+
+def test_the_saved_model_answers_like_the_trained_one(trained, tmp_path):
+    model = trained[0].model
+    model.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    frame = table(40, seed=8)
+    x = again.encode(frame)
+    assert (again.probabilities(x) == model.probabilities(x)).all()
+    assert np.abs(again.contributions(x).sum(axis=1) - again.log_odds(x)).max() < 1e-9
+    assert again.schema_hash() == model.schema_hash()
+
+
+def test_the_saved_model_holds_no_customer(trained, tmp_path):
+    trained[0].model.save(tmp_path / "m")
+    text = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "m").iterdir())
+    assert '"c17"' not in text
+    assert "customer_id" not in text
+
+
+def test_a_challenger_is_registered_verified_and_served_by_mlflow(registry, trained):
+    import mlflow
+
+    version = registry.require(NAME, CHALLENGER)
+    frame = table(30, seed=2)
+    model = registry.model(NAME, version)
+    ours = model.probabilities(model.encode(frame))
+    theirs = mlflow.pyfunc.load_model(f"models:/{NAME}/{version}").predict(frame[[c.name for c in model.columns]])
+    assert np.abs(ours - theirs).max() == 0
+
+
+def test_tracking_holds_parameters_metrics_curves_and_fingerprint(registry):
+    run = registry.client.get_run(registry.versions(NAME)[0].run_id)
+    assert run.data.tags["fingerprint"] == Shop.fingerprint
+    assert "windows" in run.data.tags
+    assert {"auc", "log_loss", "rule_auc"} <= set(run.data.metrics)
+    assert len(registry.client.get_metric_history(run.info.run_id, "gains_percent_of_hits")) == 21
+    assert len(registry.client.get_metric_history(run.info.run_id, "trial_loss_lightgbm")) == 2
+
+
+def test_the_gate_promotes_then_refuses_a_worse_recipe(registry, trained):
+    run = trained[1]
+    first = gate.promote(registry, run, NAME)
+    assert registry.version_of(NAME, CHAMPION) == first.version
+    worse = trained[0].model
+    card = {**worse.card, "recipe": {"kind": "rule", "params": {"column": "noise_ratio", "sign": 1}}}
+    from training.train import Trained
+    registry.register(Trained(type(worse)(**{**worse.__dict__, "card": card}), trained[0].record, trained[0].history), "shop")
+    with pytest.raises(GateFailed, match="log loss no higher than the champion's.*the champion stays"):
+        gate.promote(registry, run, NAME)
+    assert registry.version_of(NAME, CHAMPION) == first.version
+    registry.register(trained[0], "shop")
+    assert gate.promote(registry, run, NAME).version == "3"
+
+
+def test_a_model_that_ranks_worse_than_the_rule_is_refused(trained):
+    model = trained[0].model
+    bad = type(model)(**{**model.__dict__, "card": {**model.card, "auc": model.card["rule"]["auc"] - 0.006}})
+    with pytest.raises(GateFailed, match="serve the rule"):
+        gate.fit_to_serve(bad)
+
+
+def test_a_model_whose_probabilities_mislead_is_refused(trained):
+    model = trained[0].model
+    with pytest.raises(GateFailed, match="probabilities mislead"):
+        gate.fit_to_serve(type(model)(**{**model.__dict__, "card": {**model.card, "log_loss": 0.9}}))
+
+
+def test_a_version_without_artefact_is_refused(registry, tmp_path):
+    registry.client.create_registered_model("shop.ghost")
+    registry.client.create_model_version("shop.ghost", source=str(tmp_path / "nothing"))
+    registry.client.set_registered_model_alias("shop.ghost", CHALLENGER, "1")
+    with pytest.raises(ContractError, match="artefact"):
+        gate.promote(registry, tmp_path, "shop.ghost")
+    with pytest.raises(UsageError, match="train it first"):
+        registry.require("shop.nobody", CHALLENGER)
+
+
+@pytest.mark.parametrize(("labels", "code"), [(0, "NO_POSITIVE"), (1, "ONE_CLASS")])
+def test_one_class_labels_are_refused_before_tuning(labels, code, tmp_path):
+    from training.folds import split
+    frame = table(60).assign(label=np.int8(labels))
+    as_ofs = sorted({stamp.to_pydatetime() for stamp in frame["as_of"]})
+    with pytest.raises(ContractError, match=code):
+        train(Shop, TASK, frame, FEATURES, split(as_ofs, TASK), run=tmp_path, trials=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_task_survives_its_way_through_json(trained):
+    assert trained[0].model.task == asdict(TASK)
+    assert datetime.fromisoformat(trained[0].record["test_as_of"][0]).tzinfo is not None
