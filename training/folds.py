@@ -46,9 +46,10 @@ def split(as_ofs: Sequence[datetime], task: Task, n_test: int = 2) -> Folds:
         return folds
     windows = task.windows
     need = task.history_days + 4 * windows.mature_after_days + (n_test - 1) * windows.slide_days
-    span = (as_ofs[-1] - as_ofs[0]).days + task.history_days + windows.mature_after_days
+    # Local midnights in UTC: a change of the clock leaves an hour too few.
+    span = round((as_ofs[-1] - as_ofs[0]) / timedelta(days=1)) + task.history_days + windows.mature_after_days
     horizon = _horizon_that_fits(as_ofs, task, n_test)
-    advice = f"a horizon of {horizon} days would fit, or bring" if horizon else "bring"
+    advice = f"a horizon of {horizon} days would fit, or bring" if horizon else f"no shorter horizon would fit at a slide of {windows.slide_days} days; bring"
     raise ContractError(
         f"TOO_LITTLE_HISTORY: {task.name} needs about {need} days (training, tuning, calibration and {n_test} tests, each {windows.mature_after_days} days apart), "
         f"found {span}; {advice} a longer history")
