@@ -49,14 +49,33 @@ class Eligibility:
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """Who is the example of a lookalike task: customers with a first `event_kind` in [from_date, until_date) of the dataset's calendar,
+    or the highest `top_share` of the population by the feature `column`.
+    """
+
+    event_kind: str = ""
+    from_date: str = ""
+    until_date: str = ""
+    column: str = ""
+    top_share: float = 0.10
+
+
+@dataclass(frozen=True)
 class Task:
-    """One question to the data. `target_kind` is the event whose absence (churn) or presence (conversion) is the label."""
+    """One question to the data.
+
+    `target_kind` is the event whose absence (churn) or presence (conversion) is the label, narrowed to `target_category` where one is named.
+    A lookalike task has no label: it ranks by likeness to `seeds`.
+    """
 
     name: str
-    kind: Literal["churn", "conversion"]
+    kind: Literal["churn", "conversion", "lookalike"]
     eligibility: Eligibility
     windows: WindowSpec
     target_kind: str = "purchase"
+    target_category: str = ""
+    seeds: Seeds | None = None
     # The single columns that a marketer would sort by; the best of them is found before the test period.
     rules: tuple[str, ...] = ()
     # What the winner is chosen by, declared before the test period is read.
