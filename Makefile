@@ -11,7 +11,7 @@ PY := .venv/bin/python
 pip_install = $(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off
 show = | sed -u -n 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected.*/  installing/p'
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve check test bench lock
+.PHONY: help setup run serve check test lock
 
 help:
 	@echo "make run                 from a real grocer's raw tables to served, explained models (DATA= TRIALS= OUT=)"
@@ -47,9 +47,6 @@ check: .venv/installed-extra
 
 test: check
 	@$(PY) -m pytest -q
-
-bench: .venv/installed-extra
-	@$(PY) -m tests.benchmarks $(BENCH) $(out)
 
 # Rewrites both locks; needs uv. No index may stand in them.
 lock:

@@ -59,7 +59,7 @@ def _average(values: Array, column: Column) -> float | str | None:
 
 
 def drivers(model: SavedModel, rows: Rows) -> dict[str, Any]:
-    """What moves the served score: mean absolute contribution by family and feature, and the shape of the strongest.
+    """What moves the served score: mean absolute contribution by family and feature, and the shape of the strongest; nothing that does not move it.
 
     A family's contributions are summed with their signs inside each row before the absolute value is taken, so that features that
     say the same do not count twice (Lundberg's advice for grouped SHAP values).
@@ -69,11 +69,12 @@ def drivers(model: SavedModel, rows: Rows) -> dict[str, Any]:
     by_family = [
         {"family": family, "strength": round(float(np.abs(phi[:, [c.family == family for c in model.columns]].sum(axis=1)).mean()), 5)} for family in families]
     order = np.argsort(-np.abs(phi).mean(axis=0))
-    shown = [j for j in order if not model.columns[j].is_sensitive][:12]
+    shown = [j for j in order if not model.columns[j].is_sensitive and np.any(phi[:, j] != 0)][:12]
     features = [
         {"feature": model.columns[j].name, "strength": round(float(np.abs(phi[:, j]).mean()), 5), "direction": _direction(rows.x[:, j], phi[:, j]),
          "shape": [] if model.columns[j].is_category else _shape(rows.x[:, j], phi[:, j])} for j in shown]
-    return {"families": sorted(by_family, key=lambda row: -float(str(row["strength"]))), "features": features}
+    moving = [row for row in by_family if float(str(row["strength"])) > 0]
+    return {"families": sorted(moving, key=lambda row: -float(str(row["strength"]))), "features": features}
 
 
 def _direction(values: Matrix, phi: Array) -> str:
