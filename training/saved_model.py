@@ -58,19 +58,14 @@ class SavedModel:
 
     def schema_hash(self) -> str:
         """A hash of the inputs: names, order, categories. Two models with the same hash take the same rows."""
-        said = json.dumps([[c.name, c.is_category, list(c.levels)] for c in self.columns], ensure_ascii=False)
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        return schema_hash(self.columns)
 
     def encode(self, frame: "pd.DataFrame") -> Matrix:
         """Rows of features -> matrix (n, p). A category not seen in training counts as unknown.
 
         Raises: ContractError naming the columns that are missing; others are left out.
         """
-        missing = [c.name for c in self.columns if c.name not in frame.columns]
-        if missing:
-            raise ContractError(f"{self.name} needs the features {', '.join(missing[:5])} ({len(missing)} in all), found none; build them again")
-        return np.column_stack([codes(frame[c.name], c.levels) if c.is_category else frame[c.name].to_numpy(np.float64, na_value=np.nan)
-                                for c in self.columns])
+        return encoded(frame, self.columns, self.name)
 
     def margins(self, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n,). Log-odds before calibration."""
@@ -105,20 +100,9 @@ class SavedModel:
             "format": FORMAT, "name": self.name, "task": self.task, "columns": [asdict(c) for c in self.columns], "schema_hash": self.schema_hash(),
             "members": list(files), "weights": self.weights, "calibrator": {"slope": self.slope, "intercept": self.intercept},
             "band_cuts": self.band_cuts, "reference": self.reference, "card": self.card})
-        golden = self._golden_rows()
-        write_json(folder / "golden.json", {
-            "rows": [[None if np.isnan(value) else float(value) for value in row] for row in golden], "expected": self.probabilities(golden).tolist()})
-        write_json(folder / "manifest.json", {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"})
-
-    def _golden_rows(self, n: int = 20) -> Matrix:
-        """Made-up customers: every column drawn by itself from its quantiles, so that no row is a person's."""
-        rng = np.random.default_rng(7)
-        quantiles = self.reference.get("quantiles", {})
-        columns = []
-        for column in self.columns:
-            choices = np.arange(len(column.levels), dtype=np.float64) if column.is_category else np.array(quantiles.get(column.name, [0.0, 1.0]), dtype=np.float64)
-            columns.append(rng.choice(np.append(choices, np.nan), n))
-        return np.column_stack(columns)
+        golden = golden_rows(self.columns, self.reference.get("quantiles", {}))
+        write_json(folder / "golden.json", {"rows": as_json_rows(golden), "expected": self.probabilities(golden).tolist()})
+        write_manifest(folder)
 
 
 def load(folder: Path) -> SavedModel:
@@ -135,6 +119,29 @@ def _load(folder: Path) -> SavedModel:
     Nothing in the folder is run; LightGBM's parser sees the text only after its hash is right.
     Raises: ContractError for anything missing, added, changed, or of another format.
     """
+    require_as_written(folder)
+    said = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if said["format"] != FORMAT:
+        raise ContractError(f"this version reads saved models of format {FORMAT}, found {said['format']}; train again")
+    texts = [(name, (folder / name).read_text(encoding="utf-8")) for name in said["members"]]
+    model = SavedModel(
+        said["name"], said["task"], columns_from(said["columns"]),
+        tuple(BoosterMember(text) if name.endswith(".txt") else LinearMember.from_text(text) for name, text in texts),
+        tuple(said["weights"]), said["calibrator"]["slope"], said["calibrator"]["intercept"], tuple(said["band_cuts"]), said["reference"], said["card"])
+    if model.schema_hash() != said["schema_hash"]:
+        raise ContractError("the saved model's schema hash must fit its columns, found another; train and register again")
+    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    require_equal(model.probabilities(from_json_rows(golden["rows"])), golden["expected"])
+    return model
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the SHA-256 of every file of a folder into its `manifest.json`."""
+    write_json(folder / "manifest.json", {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"})
+
+
+def require_as_written(folder: Path) -> None:
+    """Raises: ContractError unless the folder holds just the files of its manifest, each with its hash."""
     manifest_path = folder / "manifest.json"
     if not manifest_path.exists():
         raise ContractError(f"a saved model needs manifest.json, found none in {folder.name}; train and register again")
@@ -145,22 +152,55 @@ def _load(folder: Path) -> SavedModel:
     changed = [name for name, digest in manifest.items() if sha256(folder / name) != digest]
     if changed:
         raise ContractError(f"the saved model's files must be as they were written, found {', '.join(changed)} changed; train and register again")
-    said = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    if said["format"] != FORMAT:
-        raise ContractError(f"this version reads saved models of format {FORMAT}, found {said['format']}; train again")
-    texts = [(name, (folder / name).read_text(encoding="utf-8")) for name in said["members"]]
-    model = SavedModel(
-        said["name"], said["task"], tuple(Column(**{**c, "levels": tuple(c["levels"])}) for c in said["columns"]),
-        tuple(BoosterMember(text) if name.endswith(".txt") else LinearMember.from_text(text) for name, text in texts),
-        tuple(said["weights"]), said["calibrator"]["slope"], said["calibrator"]["intercept"], tuple(said["band_cuts"]), said["reference"], said["card"])
-    if model.schema_hash() != said["schema_hash"]:
-        raise ContractError("the saved model's schema hash must fit its columns, found another; train and register again")
-    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
-    rows = np.array([[np.nan if value is None else value for value in row] for row in golden["rows"]], dtype=np.float64)
-    off = float(np.max(np.abs(model.probabilities(rows) - np.array(golden["expected"]))))
+
+
+def require_equal(scores: Matrix, expected: list[float]) -> None:
+    """Raises: ContractError where golden rows do not score as they did when the model was saved."""
+    off = float(np.max(np.abs(scores - np.array(expected))))
     if not off <= 1e-9:
         raise ContractError(f"golden rows must score as they did when saved, found a difference of {off:.2g}; check the library versions and train again")
-    return model
+
+
+def schema_hash(columns: tuple[Column, ...]) -> str:
+    """A hash of names, order and categories."""
+    said = json.dumps([[c.name, c.is_category, list(c.levels)] for c in columns], ensure_ascii=False)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def columns_from(said: list[dict[str, Any]]) -> tuple[Column, ...]:
+    """Columns as JSON -> columns."""
+    return tuple(Column(**{**c, "levels": tuple(c["levels"])}) for c in said)
+
+
+def golden_rows(columns: tuple[Column, ...], quantiles: dict[str, list[float]], n: int = 20) -> Matrix:
+    """Made-up customers: every column drawn by itself from its quantiles, so that no row is a person's."""
+    rng = np.random.default_rng(7)
+    drawn = []
+    for column in columns:
+        choices = np.arange(len(column.levels), dtype=np.float64) if column.is_category else np.array(quantiles.get(column.name, [0.0, 1.0]), dtype=np.float64)
+        drawn.append(rng.choice(np.append(choices, np.nan), n))
+    return np.column_stack(drawn)
+
+
+def as_json_rows(x: Matrix) -> list[list[float | None]]:
+    """A matrix for JSON, which has no NaN."""
+    return [[None if np.isnan(value) else float(value) for value in row] for row in x]
+
+
+def from_json_rows(rows: list[list[float | None]]) -> Matrix:
+    """The inverse of `as_json_rows`."""
+    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
+
+
+def encoded(frame: "pd.DataFrame", columns: tuple[Column, ...], name: str) -> Matrix:
+    """Rows of features -> matrix (n, p). A category not seen in training counts as unknown.
+
+    Raises: ContractError naming the columns that are missing; others are left out.
+    """
+    missing = [c.name for c in columns if c.name not in frame.columns]
+    if missing:
+        raise ContractError(f"{name} needs the features {', '.join(missing[:5])} ({len(missing)} in all), found none; build them again")
+    return np.column_stack([codes(frame[c.name], c.levels) if c.is_category else frame[c.name].to_numpy(np.float64, na_value=np.nan) for c in columns])
 
 
 def codes(values: "pd.Series", levels: tuple[str, ...]) -> Matrix:

@@ -16,7 +16,7 @@ from features.files import written_whole
 from features.tasks import Task
 from training.folds import Folds
 from training.members import Matrix
-from training.saved_model import Column, SavedModel
+from training.saved_model import Column, encoded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,9 +88,8 @@ def columns_of(features: Sequence[Feature], train: "pd.DataFrame", allow: Sequen
 
 def rows_of(frame: "pd.DataFrame", columns: tuple[Column, ...]) -> Rows:
     """A training table as matrix, label and groups."""
-    encoder = SavedModel("", {}, columns, (), (), 1.0, 0.0, (0.0, 1.0))
     return Rows(
-        encoder.encode(frame), frame["label"].to_numpy(np.float64), frame["customer_id"].to_numpy(object), frame["as_of"].to_numpy("datetime64[us]"))
+        encoded(frame, columns, "the training table"), frame["label"].to_numpy(np.float64), frame["customer_id"].to_numpy(object), frame["as_of"].to_numpy("datetime64[us]"))
 
 
 def require_labels(rows: Rows, folds: Folds, task: Task) -> None:
