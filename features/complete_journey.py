@@ -12,7 +12,7 @@ from features.dataset import Attribute, Dataset
 from features.engine import connect, local_to_utc, read_table, utc_to_local
 from features.errors import UsageError
 from features.files import sha256
-from features.tasks import Eligibility, Task, WindowSpec
+from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 # The package writes its stamps in naive UTC: read so, the shops' hours move by one when daylight saving begins, as shops' do.
 ZONE = "America/New_York"
@@ -31,6 +31,9 @@ TASKS = (
         WindowSpec(horizon_days=28, lookbacks_days=LOOKBACKS), target_kind="coupon_redemption",
         rules=(*_RECENCY_FREQUENCY_VALUE, "redemptions_count_ever", "redemptions_count_112d", "campaigns_received_count_ever"),
     ),
+    Task(
+        "lookalike", "lookalike", Eligibility(active_days=56), WindowSpec(horizon_days=28, lookbacks_days=LOOKBACKS), rules=_RECENCY_FREQUENCY_VALUE,
+        seeds=Seeds(event_kind="coupon_redemption", from_date="2017-01-01", until_date="2017-07-01")),
 )
 # Demographics carry no date: the features made of them are flagged `undated`, and results are shown without them too.
 ATTRIBUTES = (

@@ -9,16 +9,21 @@ from features.contracts import shaped
 from features.dataset import Attribute, Dataset
 from features.engine import connect, local_to_utc, read_table
 from features.files import sha256
-from features.tasks import Eligibility, Task, WindowSpec
+from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 ZONE = "Europe/London"
+_LOOKBACKS = (30, 60, 120)
+_RULES = (
+    "days_since_last_purchase", "purchases_count_30d", "purchases_count_60d", "purchases_count_120d", "purchases_count_ever",
+    "spend_sum_30d_gbp", "spend_sum_60d_gbp", "spend_sum_120d_gbp",
+)
 TASKS = (
     Task(
         # A year holds four blocks of 60 days only if the first snapshot may have seen 60 days, not 120.
-        "churn", "churn", Eligibility(active_days=120), WindowSpec(horizon_days=60, lookbacks_days=(30, 60, 120)), min_history_days=60,
-        rules=("days_since_last_purchase", "purchases_count_30d", "purchases_count_60d", "purchases_count_120d", "purchases_count_ever",
-               "spend_sum_30d_gbp", "spend_sum_60d_gbp", "spend_sum_120d_gbp"),
-    ),
+        "churn", "churn", Eligibility(active_days=120), WindowSpec(horizon_days=60, lookbacks_days=_LOOKBACKS), min_history_days=60, rules=_RULES),
+    Task(
+        "lookalike", "lookalike", Eligibility(active_days=120), WindowSpec(horizon_days=60, lookbacks_days=_LOOKBACKS), rules=_RULES,
+        seeds=Seeds(column="spend_sum_120d_gbp", top_share=0.10)),
 )
 
 

@@ -60,6 +60,13 @@ class Seeds:
     column: str = ""
     top_share: float = 0.10
 
+    def words(self) -> str:
+        """The seeds in plain English."""
+        if self.event_kind:
+            dates = f" from {self.from_date} until {self.until_date}" if self.from_date and self.until_date else ""
+            return f"the customers with a first {self.event_kind.replace('_', ' ')}{dates}"
+        return f"the first {100 * self.top_share:.0f}% by {self.column}" if self.column else "the customers of a list"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -90,6 +97,8 @@ class Task:
 
     def question(self) -> str:
         """The task in one plain English sentence."""
+        if self.seeds:
+            return f"Who is like {self.seeds.words()}, among customers with a {self.eligibility.active_kind} in the {self.eligibility.active_days} days before?"
         days, who = self.windows.horizon_days, f"customers with a {self.eligibility.active_kind} in the {self.eligibility.active_days} days before"
         if self.eligibility.received_kind:
             who += f" and a {self.eligibility.received_kind.replace('_', ' ')} at any time"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.members import Matrix
 from training.metrics import Array
@@ -32,21 +33,25 @@ def bands_on(cuts: tuple[float, float], p: Array, y: Array) -> list[dict[str, An
 
 
 def reference_of(model: SavedModel, rows: Rows) -> dict[str, Any]:
-    """Averages over everybody and by band, and deciles (for drift and golden rows), of the latest snapshots."""
+    """What a model remembers of the latest snapshots: everybody and each band."""
     bands = np.array(model.bands(model.probabilities(rows.x)))
-    groups = {"all": np.ones(len(bands), dtype=bool), **{band: bands == band for band in BANDS}}
+    return averages_of(model.columns, rows.x, {"all": np.ones(len(bands), dtype=bool), **{band: bands == band for band in BANDS}})
+
+
+def averages_of(columns: tuple[Column, ...], x: Matrix, groups: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:
+    """Averages of each group, and deciles and shares of everybody (for drift and golden rows). Shape: x (n, p), each group (n,)."""
     averages, quantiles, shares = {}, {}, {}
-    for j, column in enumerate(model.columns):
-        averages[column.name] = {name: _average(rows.x[mask, j], column) for name, mask in groups.items()}
-        known = rows.x[~np.isnan(rows.x[:, j]), j]
-        shares[column.name] = {"unknown": round(1 - len(known) / max(len(rows.x), 1), 5)}
+    for j, column in enumerate(columns):
+        averages[column.name] = {name: _average(x[mask, j], column) for name, mask in groups.items()}
+        known = x[~np.isnan(x[:, j]), j]
+        shares[column.name] = {"unknown": round(1 - len(known) / max(len(x), 1), 5)}
         if column.is_category:
             counts = np.bincount(known.astype(int), minlength=len(column.levels))
-            shares[column.name] |= {level: round(float(n) / max(len(rows.x), 1), 5) for level, n in zip(column.levels, counts, strict=True) if n >= SMALLEST_GROUP}
+            shares[column.name] |= {level: round(float(n) / max(len(x), 1), 5) for level, n in zip(column.levels, counts, strict=True) if n >= SMALLEST_GROUP}
         elif len(known) >= SMALLEST_GROUP:
             # Deciles without the extremes, which would be single persons.
             quantiles[column.name] = [float(q) for q in np.quantile(known, np.linspace(0.05, 0.95, 11))]
-    return {"rows": len(rows.x), "averages": averages, "quantiles": quantiles, "shares": shares}
+    return {"rows": len(x), "averages": averages, "quantiles": quantiles, "shares": shares}
 
 
 def _average(values: Array, column: Column) -> float | str | None:
