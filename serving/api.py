@@ -4,144 +4,31 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from starlette.concurrency import run_in_threadpool
 
 from serving import reasons
+from serving.alike import SpaceBase
 from serving.problems import Door, StrictRoute, handle_errors, request_id_of
 from serving.scoring import Base, TaskBase
+from serving.shapes import (
+    AudienceRequest,
+    AudienceResponse,
+    ExplainRequest,
+    ExplainResponse,
+    ModelsResponse,
+    Problem,
+    ScoreRequest,
+    ScoreResponse,
+)
 
-API_VERSION = "1.0.0"
-MAX_CUSTOMERS = 10_000
+API_VERSION = "1.1.0"
 # Up to here the event loop computes by itself: handing over to a thread costs more than a few rows.
 _ROWS_AT_ONCE = 32
-
-Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Customer(_Strict):
-    """One customer: by id, from the base scored last; or by features, of which those not given count as not known."""
-
-    customer_id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
-    features: dict[Text, FiniteFloat | Text | None] = Field(default=None)  # type: ignore[arg-type]
-
-
-class ScoreRequest(_Strict):
-    """Whom to score, for which tasks (all that are served, if not said)."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"tasks": ["churn"], "customers": [{"customer_id": "1123"}, {"customer_id": "a", "features": {"purchases_count_28d": 2}}]}]})
-    tasks: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field(default=None)  # type: ignore[arg-type]
-    customers: Annotated[list[Customer], Field(max_length=MAX_CUSTOMERS)]
-
-
-class ExplainRequest(ScoreRequest):
-    """As score, with the language of the sentences and how many features to name."""
-
-    model_config = ConfigDict(json_schema_extra={
-        "examples": [{"tasks": ["churn"], "customers": [{"customer_id": "1123"}], "language": "en", "top": 5}]})
-    language: Literal["en", "zh"] = "en"
-    top: Annotated[int, Field(ge=1, le=100)] = 5
-
-
-class Result(BaseModel):
-    """A customer's score for a task; `why` says in plain words what is missing where `found` is false, and the numbers are null."""
-
-    model_config = ConfigDict(extra="forbid")
-    customer_id: str
-    task: str
-    found: bool
-    score: int | None = Field(ge=0, le=100, description="the percentile, rounded")
-    probability: float | None = Field(ge=0, le=1)
-    percentile: float | None = Field(ge=0, le=100, description="rank within the base of as_of")
-    band: Literal["low", "medium", "high"] | None
-    as_of: str
-    model: str
-    version: str
-    why: str = ""
-
-
-class Reason(BaseModel):
-    """What one feature adds to the log-odds; `other` is the rest, `not_shown` all that is sensitive, as one amount."""
-
-    model_config = ConfigDict(extra="forbid")
-    family: str
-    feature: str
-    label: str
-    value: float | str | None
-    average: float | str | None
-    contribution: float
-    sentence: str
-
-
-class Explained(Result):
-    """A result with its reasons: base_log_odds + all contributions = log_odds."""
-
-    base_log_odds: float | None
-    log_odds: float | None
-    reasons: list[Reason]
-
-
-class ScoreResponse(BaseModel):
-    """Results in the order of the customers, then of the tasks."""
-
-    request_id: str
-    results: list[Result]
-
-
-class ExplainResponse(BaseModel):
-    """Results with reasons, in the order of the customers, then of the tasks."""
-
-    request_id: str
-    results: list[Explained]
-
-
-class Input(BaseModel):
-    """A feature that a model takes."""
-
-    name: str
-    kind: Literal["number", "category"]
-    unit: str
-    levels: list[str]
-
-
-class Model(BaseModel):
-    """A model that is served."""
-
-    task: str
-    model: str
-    version: str
-    kind: str
-    as_of: str
-    customers: int
-    schema_hash: str
-    features: list[Input]
-
-
-class ModelsResponse(BaseModel):
-    """All models that are served."""
-
-    request_id: str
-    models: list[Model]
-
-
-class Problem(BaseModel):
-    """An error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str
 
 
 @dataclass
@@ -181,10 +68,15 @@ def create_app(state: State) -> FastAPI:
 
         return await _answer(state, request, asked, with_reasons)
 
+    @app.post("/audience", response_model=AudienceResponse, summary="Find customers like some seeds")
+    async def audience(asked: AudienceRequest, request: Request) -> Response:
+        return await run_in_threadpool(_audience, state.require(), asked, request_id_of(request))
+
     @app.get("/models", response_model=ModelsResponse, summary="The models that are served")
     async def models(request: Request) -> Response:
         base = state.require()
-        return JSONResponse({"request_id": request_id_of(request), "models": [_model(task) for task in base.tasks.values()]})
+        served: list[TaskBase | SpaceBase] = [*base.tasks.values(), *base.spaces.values()]
+        return JSONResponse({"request_id": request_id_of(request), "models": [_model(task) for task in served]})
 
     return app
 
@@ -212,18 +104,28 @@ def _scored(task: TaskBase, customers: list[Any], language: str = "en") -> tuple
     return task.results(customers, answers, language), answers
 
 
-def _model(task: TaskBase) -> dict[str, Any]:
-    inputs = [
-        {"name": c.name, "kind": "category" if c.is_category else "number", "unit": c.unit, "levels": list(c.levels)} for c in task.model.columns]
+def _audience(base: Base, asked: AudienceRequest, request_id: str) -> Response:
+    space = base.require_space(asked.task)
+    found = space.audience(asked.seeds, asked.reach, asked.similarity)
+    _metrics()["requests"].labels(space.task, space.version).inc()
+    return JSONResponse({
+        "request_id": request_id, "audience_id": found.audience_id, "task": space.task, "model": space.space.name, "version": space.version, "as_of": space.as_of,
+        "expires_at": found.expires_at, "seeds_used": found.n_seeds, "seeds_unknown": found.n_unknown,
+        "audience": space.members(found, asked.top, asked.language), "curve": found.curve})
+
+
+def _model(task: TaskBase | SpaceBase) -> dict[str, Any]:
+    model = task.space if isinstance(task, SpaceBase) else task.model
+    inputs = [{"name": c.name, "kind": "category" if c.is_category else "number", "unit": c.unit, "levels": list(c.levels)} for c in model.columns]
     return {
-        "task": task.task, "model": task.model.name, "version": task.version, "kind": str(task.model.task.get("kind", "")), "as_of": task.as_of,
-        "customers": len(task.ids), "schema_hash": task.model.schema_hash(), "features": inputs}
+        "task": task.task, "model": model.name, "version": task.version, "kind": str(model.task.get("kind", "")), "as_of": task.as_of,
+        "customers": len(task.ids), "schema_hash": model.schema_hash(), "features": inputs}
 
 
 def _own_words(base: Base | None) -> set[str]:
     """Names that an error may repeat: the fields of the requests and the features of the models."""
     names = {column.name for task in base.tasks.values() for column in task.model.columns} if base else set()
-    return names | {"tasks", "customers", "customer_id", "features", "language", "top"}
+    return names | {"tasks", "customers", "customer_id", "features", "language", "top", "seeds", "reach", "similarity", "task"}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

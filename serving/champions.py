@@ -10,6 +10,7 @@ from features.errors import ContractError, UsageError
 
 if TYPE_CHECKING:
     from training.saved_model import SavedModel
+    from training.space import Space
 
 ALIAS = "champion"
 # What can run when it is loaded. A saved model is text and JSON, so none of it has any business there.
@@ -19,9 +20,9 @@ _RUNS_BY_ENDING = {".pkl", ".pickle", ".cloudpickle", ".joblib", ".skops", ".py"
 
 @dataclass(frozen=True)
 class Champion:
-    """A verified model and the version that the registry knows it by."""
+    """A verified model (or space) and the version that the registry knows it by."""
 
-    model: "SavedModel"
+    model: "SavedModel | Space"
     version: str
 
 
@@ -92,8 +93,8 @@ def _champion(client: Any, uri: str, run: Path, name: str) -> Champion | None:
     return Champion(model, version)
 
 
-def load_artefact(artefact: Path, name: str) -> "SavedModel":
-    """Load the saved model inside what MLflow stored; nothing of MLflow's own loading is used, since that may run code.
+def load_artefact(artefact: Path, name: str) -> "SavedModel | Space":
+    """Load the saved model or space inside what MLflow stored; nothing of MLflow's own loading is used, since that may run code.
 
     Raises: ContractError for anything in it that could run, before anything is read, and for whatever `training.saved_model.load` refuses.
     """
@@ -105,9 +106,11 @@ def load_artefact(artefact: Path, name: str) -> "SavedModel":
     if len(manifests) != 1:
         raise ContractError(f"{name} needs one saved model in its artefact, found {len(manifests)}; train and register again")
     from training.saved_model import load
+    from training.space import SPACE_FILE, load_space
 
+    folder = manifests[0].parent
     try:
-        return load(manifests[0].parent)
+        return load_space(folder) if (folder / SPACE_FILE).exists() else load(folder)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

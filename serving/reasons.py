@@ -17,17 +17,22 @@ _WITHOUT_MINOR_UNITS = {"JPY", "KRW", "VND", "CLP", "ISK"}
 WORDS: dict[str, dict[str, str]] = {
     "en": {
         "number": "{label}: {value}, average {average}: {effect}", "category": "{label}: {value}, most often {average}: {effect}",
-        "alone": "{label}: {value}: {effect}", "sum": "{label}: {effect}",
+        "alone": "{label}: {value}: {effect}", "alike": "{label}: {value}, seeds {seeds}, everybody {average}", "sum": "{label}: {effect}",
         "not_known": "not known", "day": "1 day", "days": "{n} days", OTHER: "everything else together", NOT_SHOWN: "what is not shown, together",
         "raises": "raises {target}", "lowers": "lowers {target}", "nothing": "does not change {target}",
         "churn": "the risk of leaving", "conversion": "the chance of {a_kind}", "purchase": "buying"},
     "zh": {
         "number": "{label}：{value}，平均 {average}，{effect}", "category": "{label}：{value}，最常见为 {average}，{effect}",
-        "alone": "{label}：{value}，{effect}", "sum": "{label}：{effect}",
+        "alone": "{label}：{value}，{effect}", "alike": "{label}：{value}（种子人群平均 {seeds}，全体平均 {average}）", "sum": "{label}：{effect}",
         "not_known": "未知", "day": "1 天", "days": "{n} 天", OTHER: "其余因素合计", NOT_SHOWN: "不展示的因素合计",
         "raises": "提高{target}", "lowers": "降低{target}", "nothing": "不改变{target}",
         "churn": "流失风险", "conversion": "{a_kind}的可能性", "purchase": "购买", "coupon_redemption": "核销优惠券"},
 }
+
+
+def words_of(language: str) -> dict[str, str]:
+    """The words of a language."""
+    return WORDS[language]
 
 
 def explain(model: "SavedModel", answers: "Answers", language: str = "en", top: int = 5) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import ContractError, UsageError
+from serving.alike import SpaceBase, trained_seeds
 from serving.champions import Champion, champions
+from training.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +58,8 @@ class Answers:
 class TaskBase:
     """One task's part of the base: the customers it asks about, their features encoded once, and their scores."""
 
-    def __init__(self, task: str, champion: Champion, ids: Sequence[str], x: Array, known: frozenset[str], as_of: str) -> None:
-        self.task, self.model, self.version, self.as_of = task, champion.model, champion.version, as_of
+    def __init__(self, task: str, model: "SavedModel", version: str, ids: Sequence[str], x: Array, known: frozenset[str], as_of: str) -> None:
+        self.task, self.model, self.version, self.as_of = task, model, version, as_of
         self.ids, self.x, self.known = list(ids), x, known
         self.row_of = {customer: row for row, customer in enumerate(self.ids)}
         self.log_odds = self.model.log_odds(x)
@@ -139,9 +141,18 @@ class Base:
 
     info: Info
     tasks: dict[str, TaskBase]
+    spaces: dict[str, SpaceBase] = field(default_factory=dict)
+
+    def require_space(self, name: str | None) -> SpaceBase:
+        """The named lookalike task; the first if None. Raises: UsageError naming those that are served."""
+        if not self.spaces or (name is not None and name not in self.spaces):
+            raise UsageError(f"task must be a lookalike task, one of {', '.join(self.spaces) or 'none'}; found " + ("one that is not" if name else "no lookalike task served"))
+        return self.spaces[name or next(iter(self.spaces))]
 
     def require_tasks(self, names: Sequence[str] | None) -> list[TaskBase]:
         """The named tasks, each once; all if None. Raises: UsageError naming those that are served."""
+        if any(name in self.spaces for name in names or ()):
+            raise UsageError(f"tasks must be among {', '.join(self.tasks)}; found a lookalike task, which has no probabilities: POST audience answers for it")
         if any(name not in self.tasks for name in names or ()):
             raise UsageError(f"tasks must be among {', '.join(self.tasks)}; found one that is not")
         return [self.tasks[name] for name in dict.fromkeys(names or self.tasks)]
@@ -196,14 +207,18 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
     known = frozenset(ids)
     if len(known) != len(ids):
         raise _unfit(run, "features/base.parquet must hold each customer once", f"{len(ids) - len(known)} repeated")
-    tasks = {}
+    tasks, spaces = {}, {}
     for task, champion in served.items():
         inside = frame[f"eligible_{task}"].to_numpy(bool)
         if not inside.any():
             raise ContractError(f"{task} needs customers to rank, found none that it asks about at {info.as_of}; bring data up to a later day")
         chosen = [customer for customer, is_inside in zip(ids, inside, strict=True) if is_inside]
-        tasks[task] = TaskBase(task, champion, chosen, _encode(champion.model, frame[inside], run), known, info.as_of)
-    return Base(info, tasks)
+        x = _encode(champion.model, frame[inside], run)
+        if isinstance(champion.model, Space):
+            spaces[task] = SpaceBase(task, champion.model, champion.version, chosen, x, info.as_of, trained_seeds(run, info.data, task))
+        else:
+            tasks[task] = TaskBase(task, champion.model, champion.version, chosen, x, known, info.as_of)
+    return Base(info, tasks, spaces)
 
 
 def _read_parquet(run: Path) -> "pd.DataFrame":
@@ -221,7 +236,7 @@ def _unfit(run: Path, required: str, found: str) -> ContractError:
     return ContractError(f"{required}, found {found} in {run}; build it again: make run OUT={run}")
 
 
-def _encode(model: "SavedModel", frame: "pd.DataFrame", run: Path) -> Array:
+def _encode(model: "SavedModel | Space", frame: "pd.DataFrame", run: Path) -> Array:
     try:
         return model.encode(frame)
     except ContractError as error:

@@ -15,7 +15,7 @@ from serving.scoring import open_base
 
 _state = State()
 _app = create_app(_state)
-_ROUTES = ("/v1/score", "/v1/explain", "/v1/models", "/v1/openapi.json")
+_ROUTES = ("/v1/score", "/v1/explain", "/v1/audience", "/v1/models", "/v1/openapi.json")
 
 
 async def _v1(scope: Scope, receive: Receive, send: Send) -> None:

@@ -57,7 +57,7 @@ class Likeness:
     """One set of seeds in a space; nothing in it is a single person's.
 
     Shape: `weights` (q,) of the classifier; `centres` (groups, d), unit vectors of the seeds' groups; `population` the quantiles of each ranker's
-    score in the population, `seeds` the quantiles of the chosen ranker's score among seeds that were left out when it was fitted;
+    score in the population; `seeds` the quantiles of the place in the population of seeds that were left out when it was fitted;
     `curve` holds reach (a share of the population), the least likeness within it, and the expected lift there, by the same left-out seeds.
     """
 
@@ -109,7 +109,8 @@ class Space:
         for i in range(3):
             part = folds != i
             fitted = _fitted(z[part], is_seed[part], self.components, params)
-            left_out[~part] = _scores(fitted, z[~part], self.components)
+            # As places in the population, since a fit on fewer seeds has a smaller spread.
+            left_out[~part] = _place(fitted.population[params.ranker], _scores(fitted, z[~part], self.components))
         likeness = _fitted(z, is_seed, self.components, params)
         seeds = np.quantile(left_out[is_seed], _LEVELS)
         return Likeness(**{**likeness.__dict__, "seeds": seeds, "curve": _curve(left_out, is_seed, seeds)})
@@ -120,7 +121,7 @@ class Space:
 
     def likeness(self, likeness: Likeness, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n,). The share of the seeds themselves that are less like the seeds, from 0 to 1."""
-        return np.clip(_place(likeness.seeds, self.scores(likeness, x)), 0.0, 1.0)
+        return np.clip(_place(likeness.seeds, _place(likeness.population[likeness.ranker], self.scores(likeness, x))), 0.0, 1.0)
 
     def contributions(self, likeness: Likeness, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n, p). What each column adds to being like the seeds, in the ranker's own units, from an average customer's 0.
@@ -229,8 +230,10 @@ def _fitted(z: Matrix, is_seed: NDArray[np.bool_], components: Matrix, params: P
         groups = KMeans(n_groups, n_init=4, random_state=SEED).fit(z[is_seed] @ components)
     centres = groups.cluster_centers_ / np.maximum(np.linalg.norm(groups.cluster_centers_, axis=1, keepdims=True), 1e-12)
     weights = classifier.coef_[0]
-    population = {"classifier": np.quantile(z[others] @ weights, _LEVELS), "similarity": np.quantile(_cosines(z[others], components, centres).max(axis=1), _LEVELS)}
-    return Likeness(params.ranker, weights, centres, population, np.array([]))
+    margins, cosines = z[others] @ weights, _cosines(z[others], components, centres).max(axis=1)
+    population = {"classifier": np.quantile(margins, _LEVELS), "similarity": np.quantile(cosines, _LEVELS)}
+    ensemble = 0.5 * (_place(population["classifier"], margins) + _place(population["similarity"], cosines))
+    return Likeness(params.ranker, weights, centres, {**population, "ensemble": np.quantile(ensemble, _LEVELS)}, np.array([]))
 
 
 def _scores(likeness: Likeness, z: Matrix, components: Matrix) -> Matrix:

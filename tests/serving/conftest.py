@@ -17,6 +17,7 @@ from serving.api import State, create_app
 from serving.scoring import open_base
 from training.members import BoosterMember, LinearMember, lightgbm
 from training.saved_model import Column, SavedModel
+from training.space import Space
 
 with warnings.catch_warnings():
     # It asks for the next major version of httpx, which the lock does not have.
@@ -115,7 +116,7 @@ def _registry(run: Path) -> Iterator[tuple]:
         yield mlflow, mlflow.MlflowClient(uri, uri)
 
 
-def _register(run: Path, model: SavedModel, scratch: Path) -> str:
+def _register(run: Path, model: SavedModel | Space, scratch: Path) -> str:
     """Log and register a saved model as training does, with the alias champion; give the version."""
     folder = scratch / model.name / "likeness"
     shutil.rmtree(folder, ignore_errors=True)
@@ -125,7 +126,7 @@ def _register(run: Path, model: SavedModel, scratch: Path) -> str:
         known = client.get_experiment_by_name("demo")
         experiment = known.experiment_id if known else client.create_experiment("demo", (run / "artifacts").as_uri())
         with mlflow.start_run(experiment_id=experiment):
-            logged = mlflow.pyfunc.log_model(name="model", loader_module="training.saved_model", data_path=str(folder), pip_requirements=["numpy"])
+            logged = mlflow.pyfunc.log_model(name="model", loader_module=type(model).__module__, data_path=str(folder), pip_requirements=["numpy"])
             version = str(mlflow.register_model(logged.model_uri, model.name).version)
         client.set_registered_model_alias(model.name, "champion", version)
         return version

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from serving import api
-from serving.api import ExplainResponse, ModelsResponse, ScoreResponse, State
+from serving.api import State
+from serving.shapes import MAX_CUSTOMERS, ExplainResponse, ModelsResponse, ScoreResponse
 from serving.problems import MAX_BODY_BYTES
 
 JSON = {"Content-Type": "application/json"}
@@ -82,7 +83,7 @@ def test_models_lists_what_is_served_and_what_it_takes(client, models):
 def test_the_document_describes_requests_answers_and_errors(client):
     said = client.get("/v1/openapi.json").json()
     assert said["info"]["title"] == "Likeness" and said["info"]["version"] == api.API_VERSION
-    assert set(said["paths"]) == {"/score", "/explain", "/models"} and said["servers"] == [{"url": "/v1"}]
+    assert set(said["paths"]) == {"/score", "/explain", "/audience", "/models"} and said["servers"] == [{"url": "/v1"}]
     schemas, post = said["components"]["schemas"], said["paths"]["/score"]["post"]
     assert {"Problem", "ScoreRequest", "Customer", "Result", "Reason"} <= set(schemas) and "HTTPValidationError" not in schemas
     for code in ("400", "413", "415", "422", "500"):
@@ -107,11 +108,11 @@ def test_f22_repeated_customers_are_answered_each_time(client):
 
 
 def test_f22_ten_thousand_are_taken_and_one_more_is_not(client):
-    most = [{"customer_id": "a", "features": {"purchases_count_28d": i % 7}} for i in range(api.MAX_CUSTOMERS)]
+    most = [{"customer_id": "a", "features": {"purchases_count_28d": i % 7}} for i in range(MAX_CUSTOMERS)]
     begin = time.perf_counter()
     response = client.post("/v1/score", json={"customers": most})
     assert time.perf_counter() - begin < 5
-    assert response.status_code == 200 and len(response.json()["results"]) == 2 * api.MAX_CUSTOMERS
+    assert response.status_code == 200 and len(response.json()["results"]) == 2 * MAX_CUSTOMERS
     assert refused(client.post("/v1/score", json=body(customers=[*most, most[0]])), 422) == "customers has too many entries"
 
 

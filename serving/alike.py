@@ -1,0 +1,155 @@
+"""Audiences: who in the base is like some seeds, how much, and why. Pure numpy beside one small fit for each list of seeds."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import UsageError, first_few
+from serving.reasons import shown, words_of
+
+if TYPE_CHECKING:
+    from training.space import Likeness, Space
+
+Array = NDArray[np.float64]
+MIN_SEEDS = 50
+# Lists of seeds whose fit is kept: a marketer moves the reach and asks again.
+_KEPT = 16
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Customers like some seeds, most alike first; the seeds themselves are left out.
+
+    Shape: `rows` (m,) places in the base; `likeness`, `percentiles` (m,). `curve` says for some reaches the least likeness and the expected lift.
+    """
+
+    audience_id: str
+    expires_at: str
+    n_seeds: int
+    n_unknown: int
+    rows: NDArray[np.int64]
+    likeness: Array
+    percentiles: Array
+    curve: list[dict[str, float]]
+    fitted: "Likeness"
+
+
+class SpaceBase:
+    """A lookalike task's part of the base: the customers who may be ranked, laid out in the space once."""
+
+    def __init__(self, task: str, space: "Space", version: str, ids: Sequence[str], x: Array, as_of: str, seed_ids: frozenset[str] = frozenset()) -> None:
+        self.task, self.space, self.version, self.as_of = task, space, version, as_of
+        self.ids, self.x = list(ids), x
+        self.row_of = {customer: row for row, customer in enumerate(self.ids)}
+        # Who was a seed when the space was trained, as far as they are in the base.
+        self.seed_ids = frozenset(seed_ids & self.row_of.keys())
+        self._fits: OrderedDict[str, Likeness] = OrderedDict()
+        self._lock = Lock()
+
+    def audience(self, seeds: Sequence[str] | None = None, reach: int | None = None, similarity: float | None = None) -> Audience:
+        """Who is like the seeds (those of training if None): the first `reach` customers, or all with at least that likeness.
+
+        Raises: UsageError unless one of reach and similarity is given; for seeds that are unknown, too few, or everybody.
+        """
+        if (reach is None) == (similarity is None):
+            raise UsageError("an audience needs either reach or similarity; found " + ("none" if reach is None else "both"))
+        given = self.seed_ids if seeds is None else frozenset(seeds)
+        known = given & self.row_of.keys()
+        self._require(len(given), len(known))
+        fitted = self.space.example if seeds is None and self.space.example else self._fit(known)
+        scores = self.space.scores(fitted, self.x)
+        others = np.array([customer not in known for customer in self.ids], dtype=bool)
+        order = np.flatnonzero(others)[np.lexsort((np.array(self.ids, dtype=object).astype(str)[others], -scores[others]))]
+        likeness = self.space.likeness(fitted, self.x)
+        rows = order[:reach] if reach is not None else order[likeness[order] >= float(similarity or 0.0)]
+        ranked = np.sort(scores)
+        percentiles = np.round(100.0 * np.searchsorted(ranked, scores[rows], side="right") / len(ranked), 1)
+        days = int(self.space.task["windows"]["horizon_days"])
+        expires = (datetime.fromisoformat(self.as_of) + timedelta(days=days)).isoformat().replace("+00:00", "Z")
+        curve = [{"reach": max(1, round(point["share"] * len(order))), "similarity": point["similarity"], "expected_lift": point["expected_lift"]} for point in fitted.curve]
+        return Audience(
+            self._id(known), expires, len(known), len(given) - len(known), rows, np.round(likeness[rows], 4), percentiles, curve, fitted)
+
+    def members(self, audience: Audience, top: int = 0, language: str = "en") -> list[dict[str, Any]]:
+        """What is handed out of each member, most alike first; with up to `top` reasons."""
+        members: list[dict[str, Any]] = [
+            {"customer_id": self.ids[row], "likeness": float(likeness), "percentile": float(percentile)}
+            for row, likeness, percentile in zip(audience.rows, audience.likeness, audience.percentiles, strict=True)]
+        if top:
+            for member, said in zip(members, self.reasons(audience, audience.rows, top, language), strict=True):
+                member["reasons"] = said
+        return members
+
+    def reasons(self, audience: Audience, rows: NDArray[np.int64], top: int, language: str = "en") -> list[list[dict[str, Any]]]:
+        """What makes each customer like the seeds: the columns that add most, beside everybody's and the seeds' averages.
+
+        Contributions are in the ranker's own units; sensitive columns are not named.
+        """
+        x = self.x[rows]
+        contributions = self.space.contributions(audience.fitted, x)
+        said = []
+        for values, phi in zip(x, contributions, strict=True):
+            strongest = [j for j in np.argsort(-phi, kind="stable") if phi[j] > 0 and not self.space.columns[j].is_sensitive][:top]
+            said.append([self._reason(int(j), float(values[j]), float(phi[j]), language) for j in strongest])
+        return said
+
+    def _reason(self, j: int, code: float, contribution: float, language: str) -> dict[str, Any]:
+        column = self.space.columns[j]
+        value: float | str | None = None if np.isnan(code) else column.levels[int(code)] if column.is_category else code
+        averages = self.space.reference["averages"][column.name]
+        label = column.label_zh if language == "zh" else column.label_en
+        told = {"value": shown(value, column.unit, language), "average": shown(averages["all"], column.unit, language, is_average=True),
+                "seeds": shown(averages["seeds"], column.unit, language, is_average=True)}
+        return {
+            "family": column.family, "feature": column.name, "label": label, "value": value, "average": averages["all"], "seeds": averages["seeds"],
+            "contribution": contribution, "sentence": words_of(language)["alike"].format(label=label, **told)}
+
+    def _require(self, n_given: int, n_known: int) -> None:
+        if n_known < MIN_SEEDS:
+            unknown = f", {n_given - n_known:,} of the {n_given:,} given are not in the base of {self.as_of}" if n_known < n_given else ""
+            raise UsageError(f"an audience needs at least {MIN_SEEDS} seeds that {self.task} asks about, found {n_known}{unknown}; give more, as the data name them")
+        if len(self.ids) - n_known < MIN_SEEDS:
+            raise UsageError(f"an audience needs at least {MIN_SEEDS} customers beside its seeds, found {len(self.ids) - n_known} of {len(self.ids):,}; there is nobody to rank")
+
+    def _fit(self, known: frozenset[str]) -> "Likeness":
+        key = self._id(known)
+        with self._lock:
+            if key not in self._fits:
+                is_seed = np.array([customer in known for customer in self.ids], dtype=bool)
+                self._fits[key] = self.space.fit(self.x, is_seed)
+                if len(self._fits) > _KEPT:
+                    self._fits.popitem(last=False)
+            self._fits.move_to_end(key)
+            return self._fits[key]
+
+    def _id(self, known: frozenset[str]) -> str:
+        said = "\n".join([self.space.name, self.version, self.as_of, *sorted(known)])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def trained_seeds(run: Path, data: str, task: str) -> frozenset[str]:
+    """The seeds that a task of a run was trained with; none where its table is gone."""
+    import pandas as pd
+
+    path = run / "features" / f"{data}.{task}.parquet"
+    if not path.exists():
+        return frozenset()
+    table = pd.read_parquet(path, columns=["customer_id", "is_seed"])
+    return frozenset(table.loc[table["is_seed"] == 1, "customer_id"].astype(str))
+
+
+def require_known(seeds: Sequence[str], base: SpaceBase) -> None:
+    """For a door: name the first seeds that nobody knows, where most are unknown. Raises: UsageError."""
+    strangers = [seed for seed in seeds if seed not in base.row_of]
+    if len(strangers) > len(seeds) / 2:
+        raise UsageError(
+            f"--seeds must name customers whom {base.task} asks about at {base.as_of}, found {len(strangers):,} of {len(seeds):,} that are not "
+            f"({first_few(strangers)}); give the ids as the data have them")
