@@ -11,8 +11,8 @@ import pytest
 
 from serving import api
 from serving.api import State
-from serving.shapes import MAX_CUSTOMERS, ExplainResponse, ModelsResponse, ScoreResponse
 from serving.problems import MAX_BODY_BYTES
+from serving.shapes import MAX_CUSTOMERS, ExplainResponse, ModelsResponse, ScoreResponse
 
 JSON = {"Content-Type": "application/json"}
 CANARY = "zhang.wei+13800138000@example.com"

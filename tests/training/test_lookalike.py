@@ -23,7 +23,9 @@ FEATURES = (
     Feature("gifts_count_ever", "touchpoints", Aggregate("events", where=(("kind", "gift"),)), "n", "gifts", "礼品"),
     Feature("city", "profile", Aggregate("events"), "category", "city", "城市", is_category=True),
 )
-COLUMNS = tuple(Column(f.name, f.family, f.unit, f.label_en, f.label_zh, f.is_category, levels=("A", "B") if f.is_category else ()) for f in FEATURES if f.name != "gifts_count_ever")
+COLUMNS = tuple(
+    Column(f.name, f.family, f.unit, f.label_en, f.label_zh, f.is_category, levels=("A", "B") if f.is_category else ())
+    for f in FEATURES if f.name != "gifts_count_ever")
 
 
 def population(n=2500, seed=3):
