@@ -39,7 +39,9 @@ COLUMNS: dict[str, dict[str, tuple[str, bool]]] = {
         "campaign_id": ("string", True),
         "value": ("float64", True),
     },
-    "customers": {"customer_id": ("string", False), "valid_from": ("timestamp(6)", True)},
+    "customers": {
+        "customer_id": ("string", False), "valid_from": ("timestamp(6)", True), "consent_profiling": ("boolean", True), "consent_marketing": ("boolean", True),
+        "erased_at": ("timestamp(6)", True)},
     "items": {"item_id": ("string", False), "category": ("string", True), "brand": ("string", True)},
     "campaigns": {"campaign_id": ("string", False), "kind": ("string", True), "start_at": ("timestamp(6)", False), "end_at": ("timestamp(6)", False)},
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import ibis.expr.types as ir
 
@@ -51,6 +51,8 @@ class Dataset:
     # Tasks that this data cannot answer, and why: said once in the run's summary.
     not_applicable: dict[str, str] = field(default_factory=dict)
     licence: str = "not stated"
+    # What an absent consent means: granted, or required and so not given.
+    consent: Literal["granted", "required"] = "granted"
 
     def lookbacks_days(self) -> tuple[int, ...]:
         """The lookbacks of all its tasks, from short to long: what the feature table is built for."""

@@ -64,7 +64,8 @@ def read(folder: Path) -> Dataset:
     digest = hashlib.sha256("".join(sha256(path) for path in sorted(folder.iterdir()) if path.is_file()).encode()).hexdigest()
     return Dataset(
         declared.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, _tasks(declared, currency.lower()), digest,
-        tuple(Attribute(name, name.replace("_", " "), name, name in sensitive) for name in extra), licence=declared.get("licence", "not stated"))
+        tuple(Attribute(name, name.replace("_", " "), name, name in sensitive) for name in extra), licence=declared.get("licence", "not stated"),
+        consent=_consent(declared))
 
 
 def _with_goods(events: ir.Table, items: ir.Table) -> ir.Table:
@@ -90,6 +91,13 @@ def _declaration(folder: Path) -> dict[str, Any]:
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
         raise ContractError(f"NO_ZONE: zone must be an IANA name, found {declared['zone']!r}; write for example {_EXAMPLE}") from None
     return declared
+
+
+def _consent(declared: dict[str, Any]) -> Any:
+    said = declared.get("consent", "granted")
+    if said not in ("granted", "required"):
+        raise ContractError(f"dataset.toml needs consent = \"granted\" or \"required\" (what an absent consent means), found {said!r}; correct it")
+    return said
 
 
 def _list_of(kind: type, key: str, value: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 """A task is a frozen value: what is predicted, for whom, over which windows of time."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from features.errors import UsageError
 
@@ -89,6 +89,13 @@ class Task:
     metric: Literal["log_loss", "auc"] = "log_loss"
     # How much history the first snapshot needs; less than `active_days` where the data are short, and then it is said.
     min_history_days: int = 0
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Task":
+        """The inverse of `dataclasses.asdict` after a way through JSON, as a model remembers its task."""
+        windows = WindowSpec(**{**said["windows"], "lookbacks_days": tuple(said["windows"]["lookbacks_days"])})
+        seeds = Seeds(**said["seeds"]) if said.get("seeds") else None
+        return cls(**{**said, "eligibility": Eligibility(**said["eligibility"]), "windows": windows, "rules": tuple(said["rules"]), "seeds": seeds})
 
     @property
     def history_days(self) -> int:

@@ -26,7 +26,7 @@ _KEPT = 16
 
 @dataclass(frozen=True)
 class Audience:
-    """Customers like some seeds, most alike first; the seeds themselves are left out.
+    """Customers like some seeds, most alike first; the seeds themselves are left out, and who may not be contacted.
 
     Shape: `rows` (m,) places in the base; `likeness`, `percentiles` (m,). `curve` says for some reaches the least likeness and the expected lift.
     """
@@ -45,9 +45,13 @@ class Audience:
 class SpaceBase:
     """A lookalike task's part of the base: the customers who may be ranked, laid out in the space once."""
 
-    def __init__(self, task: str, space: "Space", version: str, ids: Sequence[str], x: Array, as_of: str, seed_ids: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, task: str, space: "Space", version: str, ids: Sequence[str], x: Array, as_of: str, seed_ids: frozenset[str] = frozenset(),
+        may_contact: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.task, self.space, self.version, self.as_of = task, space, version, as_of
         self.ids, self.x = list(ids), x
+        self.may_contact = np.ones(len(self.ids), dtype=bool) if may_contact is None else may_contact
         self.row_of = {customer: row for row, customer in enumerate(self.ids)}
         # Who was a seed when the space was trained, as far as they are in the base.
         self.seed_ids = frozenset(seed_ids & self.row_of.keys())
@@ -66,7 +70,8 @@ class SpaceBase:
         self._require(len(given), len(known))
         fitted = self.space.example if seeds is None and self.space.example else self._fit(known)
         scores = self.space.scores(fitted, self.x)
-        others = np.array([customer not in known for customer in self.ids], dtype=bool)
+        # Seeds are known already, and who did not agree to marketing is in nobody's audience.
+        others = np.array([customer not in known for customer in self.ids], dtype=bool) & self.may_contact
         order = np.flatnonzero(others)[np.lexsort((np.array(self.ids, dtype=object).astype(str)[others], -scores[others]))]
         likeness = self.space.likeness(fitted, self.x)
         rows = order[:reach] if reach is not None else order[likeness[order] >= float(similarity or 0.0)]

@@ -58,9 +58,13 @@ class Answers:
 class TaskBase:
     """One task's part of the base: the customers it asks about, their features encoded once, and their scores."""
 
-    def __init__(self, task: str, model: "SavedModel", version: str, ids: Sequence[str], x: Array, known: frozenset[str], as_of: str) -> None:
+    def __init__(
+        self, task: str, model: "SavedModel", version: str, ids: Sequence[str], x: Array, known: frozenset[str], as_of: str,
+        may_contact: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.task, self.model, self.version, self.as_of = task, model, version, as_of
         self.ids, self.x, self.known = list(ids), x, known
+        self.may_contact = np.ones(len(self.ids), dtype=bool) if may_contact is None else may_contact
         self.row_of = {customer: row for row, customer in enumerate(self.ids)}
         self.log_odds = self.model.log_odds(x)
         self.ordered = np.sort(_probabilities(self.log_odds))
@@ -207,6 +211,7 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
     known = frozenset(ids)
     if len(known) != len(ids):
         raise _unfit(run, "features/base.parquet must hold each customer once", f"{len(ids) - len(known)} repeated")
+    may_contact = frame["may_contact"].to_numpy(bool) if "may_contact" in frame.columns else np.ones(len(frame), dtype=bool)
     tasks, spaces = {}, {}
     for task, champion in served.items():
         inside = frame[f"eligible_{task}"].to_numpy(bool)
@@ -215,9 +220,9 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
         chosen = [customer for customer, is_inside in zip(ids, inside, strict=True) if is_inside]
         x = _encode(champion.model, frame[inside], run)
         if isinstance(champion.model, Space):
-            spaces[task] = SpaceBase(task, champion.model, champion.version, chosen, x, info.as_of, trained_seeds(run, info.data, task))
+            spaces[task] = SpaceBase(task, champion.model, champion.version, chosen, x, info.as_of, trained_seeds(run, info.data, task), may_contact[inside])
         else:
-            tasks[task] = TaskBase(task, champion.model, champion.version, chosen, x, known, info.as_of)
+            tasks[task] = TaskBase(task, champion.model, champion.version, chosen, x, known, info.as_of, may_contact[inside])
     return Base(info, tasks, spaces)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import ContractError, GateFailed
-from features.tasks import Eligibility, Task, WindowSpec
+from features.tasks import Task
 from training import metrics
 from training.backtest import Backtest, backtest, moments_of
 from training.folds import split
@@ -79,9 +79,7 @@ def _against(challenger: SavedModel, champion: SavedModel, run: Path, standing: 
 
 
 def _replay(model: SavedModel, frame: Any) -> tuple[Backtest, metrics.Array, Any]:
-    said = model.task
-    task = Task(**{**said, "eligibility": Eligibility(**said["eligibility"]), "windows": WindowSpec(**{
-        **said["windows"], "lookbacks_days": tuple(said["windows"]["lookbacks_days"])}), "rules": tuple(said["rules"])})
+    task = Task.from_json(model.task)
     rows = rows_of(frame, model.columns)
     folds = split(moments_of(rows), task)
     test = rows.at(folds.test)
