@@ -70,10 +70,10 @@ def read() -> Dataset:
 
     items = products.select(
         item_id=products.product_id.cast("string"), category=products.product_category, brand=products.manufacturer_id.cast("string"))
-    customers = people.select(
+    customers = shaped("customers", people.select(
         customer_id=people.household_id.cast("string"), valid_from=ibis.null("timestamp(6)"),
         income_band=people.income, home_ownership=people.home_ownership, household_size=people.household_size, age_band=people.age,
-        marital_status=people.marital_status, household_composition=people.household_comp, kids_count=people.kids_count)
+        marital_status=people.marital_status, household_composition=people.household_comp, kids_count=people.kids_count))
     # Campaigns last whole days of the shop's calendar; a campaign ends with the midnight after its last day.
     campaigns = described.select(
         campaign_id=described.campaign_id.cast("string"), kind=described.campaign_type,

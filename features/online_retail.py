@@ -50,7 +50,7 @@ def read(folder: Path) -> Dataset:
         session_id=lines.invoice, item_id=lines.item_id, quantity=quantity, amount_minor=(quantity * lines.price * 100).round().cast("int64")))
     known = lines.filter(lines.customer_id.notnull()).group_by(["customer_id", "country"]).agg(valid_from=lines.event_at.min())
     # A customer whose first invoices of one minute name two countries has one of them.
-    customers = known.group_by(["customer_id", "valid_from"]).agg(country=known.country.min())
+    customers = shaped("customers", known.group_by(["customer_id", "valid_from"]).agg(country=known.country.min()))
     return Dataset(
         "online_retail", ZONE, "GBP", datetime(2010, 12, 1), datetime(2011, 12, 10), engine,
         {"events": engine.create_table("events", events), "customers": engine.create_table("customers", customers)},

@@ -33,10 +33,31 @@ def main() -> None:
         "publish", help="score the base, log the scores, write the reports; the last step of make run",
         description="Score the run's base with every champion, log the scores, write the reports.",
         epilog="example: python -m serving publish --run out")
-    for command in (score, serve, report, publish):
+    audience = commands.add_parser(
+        "audience", help="the list to contact, with a holdout that is written down", description="Choose customers of a task, hold a random part out, write the list.",
+        epilog="example: python -m serving audience churn --band high --out churn-high.csv")
+    audience.add_argument("task", metavar="TASK")
+    audience.add_argument("--out", required=True, type=Path, metavar="FILE", help="a .csv or .parquet file")
+    audience.add_argument("--band", help="high, medium or low")
+    audience.add_argument("--top", type=int, metavar="N", help="the first N")
+    audience.add_argument("--share", type=float, help="the first share of all, such as 0.1")
+    audience.add_argument("--similarity", type=float, help="lookalike: all with at least this likeness, 0 to 1")
+    audience.add_argument("--seeds", type=Path, metavar="FILE", help="lookalike: a file of customer ids (default: the seeds of training)")
+    audience.add_argument("--holdout", type=float, default=0.1, help="the random share to leave alone, 0 to 0.5 (default 0.1)")
+    audience.add_argument("--seed", type=int, default=1, help="of the draw; it is written down (default 1)")
+    audience.add_argument("--name", default="", help="what to call it, such as the campaign")
+    outcomes = commands.add_parser(
+        "outcomes", help="scores and audiences handed out before, against what happened since",
+        epilog="example: python -m serving outcomes churn --data complete-journey --out outcomes.html")
+    outcomes.add_argument("task", metavar="TASK", nargs="?", help="one task (default: all that were scored)")
+    outcomes.add_argument("--data", required=True, metavar="DATA", help="the data as they are now")
+    outcomes.add_argument("--out", type=Path, metavar="FILE", help="an .html or .json file")
+    for command in (audience, outcomes):
+        command.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of reasons and pages (default: en)")
+    for command in (score, serve, report, publish, audience, outcomes):
         command.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help=_RUN)
     given = parser.parse_args()
-    {"score": _score, "serve": _serve, "report": _report, "publish": _publish}[given.command](given)
+    {"score": _score, "serve": _serve, "report": _report, "publish": _publish, "audience": _audience, "outcomes": _outcomes}[given.command](given)
 
 
 def _score(given: argparse.Namespace) -> None:
@@ -76,6 +97,35 @@ def _publish(given: argparse.Namespace) -> None:
         f"serve: make serve{out}\n"
         "ask:   curl -s http://127.0.0.1:3000/v1/explain -H 'Content-Type: application/json' "
         f"-d {shlex.quote(json.dumps(asked, ensure_ascii=False))}")
+
+
+def _audience(given: argparse.Namespace) -> None:
+    from serving.audience import Asked, write_audience
+
+    names = ("task", "band", "top", "share", "similarity", "seeds", "holdout", "seed", "name")
+    handed = write_audience(given.run, Asked(**{name: getattr(given, name) for name in names}, language=given.lang), given.out)
+    print("\n".join([*handed.sentences(), str(given.out)]))
+
+
+def _outcomes(given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from features.contracts import hold
+    from features.sources import open_dataset
+    from serving.outcomes import outcomes, table_rows, write_outcomes
+
+    told = outcomes(hold(open_dataset(given.data))[0], given.run, given.task)
+    table = Table("task", "version", "as of", "band", "customers", "expected", "actual", "95 % interval", title=f"{told.data} until {told.observed_until[:10]}")
+    for cells in table_rows(told):
+        table.add_row(*cells)
+    if told.scores:
+        Console().print(table)
+    for line in told.sentences():
+        print(line)
+    if given.out:
+        write_outcomes(told, given.out, given.lang)
+        print(given.out)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def score(task: str, data: str, out_file: Path, run: Path) -> "pd.DataFrame":
     write_base(dataset, run)
     base = load_base(run, read_info(run), {task: served[task]})
     table = with_reasons(base.tasks[task])
-    _write(table, out_file)
+    write_table(table, out_file)
     append_log(base.tasks[task], run)
     return table
 
@@ -138,13 +138,14 @@ def _require_features(dataset: "Dataset", served: dict[str, Champion]) -> None:
                 + (f" for want of {', '.join(lacking)}" if lacking else "") + "; bring those data or train again without them")
 
 
-def _write(table: "pd.DataFrame", path: Path) -> None:
+def write_table(table: "pd.DataFrame", path: Path, for_spreadsheets: bool = False) -> None:
+    """Write a table whole, as Parquet or as CSV whose texts no spreadsheet runs; for spreadsheets with the mark by which they know UTF-8."""
     with written_whole(path) as aside:
         if path.suffix == ".parquet":
             table.to_parquet(aside, index=False)
         else:
             safe = {name: [_safe(cell) for cell in table[name]] for name in table.columns if not _is_number(table[name])}
-            table.assign(**safe).to_csv(aside, index=False, encoding="utf-8")
+            table.assign(**safe).to_csv(aside, index=False, encoding="utf-8-sig" if for_spreadsheets else "utf-8")
 
 
 def _is_number(column: "pd.Series[float]") -> bool:

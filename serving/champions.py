@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import ContractError, UsageError
+from features.tasks import Task
 
 if TYPE_CHECKING:
     from training.saved_model import SavedModel
@@ -70,7 +71,6 @@ def _unanswered(run: Path, error: Exception) -> ContractError:
 
 
 def _champion(client: Any, uri: str, run: Path, name: str) -> Champion | None:
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -82,6 +82,19 @@ def _champion(client: Any, uri: str, run: Path, name: str) -> Champion | None:
         raise _unanswered(run, error) from None
     except SQLAlchemyError as error:
         raise _unanswered(run, error) from None
+    return Champion(_version(client, uri, name, version), version)
+
+
+def recorded_task(run: Path, name: str, version: str) -> Task:
+    """The task that a registered version was trained for. Raises: ContractError where the version or its artefact is gone."""
+    client, uri = _registry(run)
+    return Task.from_json(_version(client, uri, name, version).task)
+
+
+def _version(client: Any, uri: str, name: str, version: str) -> "SavedModel | Space":
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
     try:
         source = client.get_model_version_download_uri(name, version)
         folder = Path(download_artifacts(artifact_uri=source, tracking_uri=uri))
@@ -90,7 +103,7 @@ def _champion(client: Any, uri: str, run: Path, name: str) -> Champion | None:
     model = load_artefact(folder, f"{name} version {version}")
     if model.name != name:
         raise ContractError(f"{name} version {version} must hold the model {name}, found {model.name}; register it under its own name")
-    return Champion(model, version)
+    return model
 
 
 def load_artefact(artefact: Path, name: str) -> "SavedModel | Space":

@@ -54,7 +54,7 @@ def customers(n: int = 300) -> pd.DataFrame:
 
 
 def task(kind: str, target_kind: str = "purchase") -> dict:
-    return {"name": kind, "kind": kind, "target_kind": target_kind,
+    return {"name": kind, "kind": kind, "target_kind": target_kind, "windows": {"horizon_days": 28, "slide_days": 14, "gap_days": 0},
         "eligibility": {"active_days": 56, "active_kind": "purchase", "received_kind": None}}
 
 

@@ -75,11 +75,11 @@ def test_f39_a_text_that_a_spreadsheet_would_run_is_shown_instead(own, frame, wr
     write_base(own[0], frame.assign(customer_id=[cell, *frame["customer_id"][1:]]))
     base = load_base(own[0], read_info(own[0]), {"churn": Champion(models["churn"], "1")})
     table = batch.with_reasons(base.tasks["churn"])
-    batch._write(table, tmp_path / "scores.csv")
+    batch.write_table(table, tmp_path / "scores.csv")
     read = pd.read_csv(tmp_path / "scores.csv", dtype=str, keep_default_na=False, lineterminator="\n")
     assert f"'{cell}" in set(read["customer_id"]) and cell not in set(read["customer_id"])
     assert list(read["probability"].astype(float)) == list(table["probability"])
-    batch._write(table, tmp_path / "scores.parquet")
+    batch.write_table(table, tmp_path / "scores.parquet")
     assert pd.read_parquet(tmp_path / "scores.parquet").equals(table) and cell in set(table["customer_id"])
 
 
