@@ -65,7 +65,7 @@ INTEREST: tuple[Feature, ...] = (
         ratio, (Aggregate("categories", "max", "spend", window=LONGEST), Aggregate("categories", "sum", "spend", window=LONGEST))), "share",
             "share of spend in the favourite category, last {d} days", "近{d}天最爱品类消费占比", needs=("category", "amount_minor")),
     Feature("category_entropy_{d}d", "interest", Formula(
-        lambda slogs, s: s.nullif(0).cast("float64").ln() - ratio(slogs, s),
+        lambda slogs, s: (s.nullif(0).cast("float64").ln() - ratio(slogs, s) / 1e6).round(6),
         (Aggregate("categories", "sum", "spend_log_spend", window=LONGEST), Aggregate("categories", "sum", "spend", window=LONGEST))), "nats",
             "variety of spend over categories, last {d} days", "近{d}天品类多样性", needs=("category", "amount_minor")),
     Feature("brands_nunique_{d}d", "interest", Aggregate("brands", window=LONGEST), "brands", "brands bought in the last {d} days", "近{d}天购买品牌数", 0,

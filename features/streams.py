@@ -37,7 +37,7 @@ def purchases(history: ir.Table, longest_days: int) -> ir.Table:
     return baskets.mutate(
         is_weekend=(baskets.local_at.day_of_week.index() >= 5).cast("int64"),
         is_evening=(baskets.local_at.hour() >= 18).cast("int64"),
-        gap=gap, gap_squared=gap.cast("float64") * gap.cast("float64"))
+        gap=gap, gap_squared=gap * gap)
 
 
 def weeks(history: ir.Table, longest_days: int) -> ir.Table:
@@ -55,7 +55,8 @@ def _kinds_of_goods(column: str) -> Callable[[ir.Table, int], ir.Table]:
         goods = lines.group_by([*_KEY, column]).agg(
             age=lines.age.min(), first_age=lines.age.max(), spend=ibis.ifelse(inside, lines.amount_minor, 0).sum())
         spend = goods.spend.cast("float64")
-        return goods.mutate(spend_log_spend=ibis.ifelse(goods.spend > 0, spend * spend.nullif(0).ln(), 0.0))
+        # Logarithms as whole millionths: sums of doubles differ with the order that threads add in.
+        return goods.mutate(spend_log_spend=ibis.ifelse(goods.spend > 0, (spend * spend.nullif(0).ln() * 1e6).round().cast("int64"), 0))
     return stream
 
 

@@ -162,7 +162,7 @@ def expected(events, as_of):
         f"returned_share_{w}": over(value(returns), paid(longest)),
         f"new_categories_count_{LOOKBACKS[0]}d": len([at for at in firsts.values() if at >= as_of - timedelta(days=LOOKBACKS[0])]),
         f"top_category_share_{w}": over(max(spends.values(), default=0), total),
-        f"category_entropy_{w}": log(total) - sum(s * log(s) for s in spends.values() if s) / total if total else None,
+        f"category_entropy_{w}": round(log(total) - sum(round(1e6 * s * log(s)) for s in spends.values() if s) / total / 1e6, 6) if total else None,
         f"brands_nunique_{w}": len({e["brand"] for e in within(lines, longest) if e["brand"]}),
         f"purchases_trend_{w}": over(len(recent(LOOKBACKS[0])), len(ours)),
         f"spend_trend_{w}": over(paid(LOOKBACKS[0]), paid(longest)),

@@ -1,0 +1,43 @@
+"""One run at a time in a run folder."""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.errors import UsageError
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run folder while something is written there. The kernel lets go when the process ends, however it ends.
+
+    Raises: UsageError where another process holds it (who, and since when), or where the folder cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = open(run / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (it is closed with the lock)
+    except OSError as error:
+        raise UsageError(f"--run needs a folder that can be written, found {run} ({error.strerror}); choose another: OUT=...") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise UsageError(f"only one run may work in {run} at a time, found {_holder(file.read())}; wait for it, or choose another folder: OUT=...") from None
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", "command": " ".join(sys.argv[1:])}, file)
+        file.flush()
+        yield
+
+
+def _holder(text: str) -> str:
+    try:
+        said = json.loads(text)
+        return f"process {said['pid']} ({said['command']}) there since {said['since']}"
+    except (ValueError, KeyError):
+        return "another process there"
