@@ -6,6 +6,10 @@ from pathlib import Path
 
 from features.errors import UsageError, run_door
 
+_COMPARED = {
+    "AUC": "auc", "rule": "rule_auc", "gain": "gain_over_rule_auc", "log loss": "log_loss", "ECE": "ece", "lift 10 %": "lift_at_10", "rule's lift": "rule_lift_at_10",
+    "slope": "calibration_slope"}
+
 
 def main() -> None:
     """Parse the command line and do what it asks."""
@@ -18,6 +22,7 @@ def main() -> None:
         parser_.add_argument("--data", default="complete-journey", help="complete-journey (default) or a folder of tables")
         parser_.add_argument("--trials", type=int, default=20, help="LightGBM trials; half as many for the logistic regression (default 20)")
         parser_.add_argument("--allow", nargs="*", default=[], metavar="FEATURE", help="sensitive features that may be used, by name")
+        parser_.add_argument("--seeds", type=Path, metavar="FILE", help="a file of customer ids as the seeds of the lookalike task")
     compare = commands.add_parser("compare", help="versions of a task side by side", epilog="example: python -m training compare churn")
     promote = commands.add_parser("promote", help="the gate: make the challenger champion", epilog="example: python -m training promote churn")
     for parser_ in (compare, promote):
@@ -29,10 +34,14 @@ def main() -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    from training.run import run_tasks
+    from features.lock import locked
+    from features.seeds import read_ids
+    from training.run import Given, run_tasks
 
     one = getattr(given, "task", None)
-    run_tasks(given.data, given.run, given.trials, [one] if one else None, given.allow, promotes=one is None)
+    seeds = read_ids(given.seeds) if given.seeds else None
+    with locked(given.run):
+        run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
 
 
@@ -54,20 +63,24 @@ def _compare(given: argparse.Namespace) -> None:
     if not versions:
         raise UsageError(f"TASK must have a registered version in {given.run}, found none called {name}; train it first")
     aliases = {registry.version_of(name, alias): alias for alias in (CHALLENGER, CHAMPION)}
-    table = Table("version", "is", "winner", "AUC", "rule", "gain", "log loss", "ECE", "lift 10 %", "slope", "grade", title=name)
-    for version in versions:
-        data = registry.client.get_run(version.run_id).data
-        figures = [f"{data.metrics.get(key, float('nan')):.4f}" for key in ("auc", "rule_auc", "gain_over_rule", "log_loss", "ece", "lift_at_10", "calibration_slope")]
-        table.add_row(str(version.version), aliases.get(str(version.version), ""), data.params.get("winner", ""), *figures, data.tags.get("grade", ""))
+    data = {str(version.version): registry.client.get_run(version.run_id).data for version in versions}
+    # Figures that at least one version has: a lookalike has no probabilities.
+    shown = {name: key for name, key in _COMPARED.items() if any(key in one.metrics for one in data.values())}
+    table = Table("version", "is", "winner", *shown, "grade", title=name)
+    for version, one in data.items():
+        figures = [f"{one.metrics[key]:.4f}" if key in one.metrics else "" for key in shown.values()]
+        table.add_row(version, aliases.get(version, ""), one.params.get("winner", ""), *figures, one.tags.get("grade", ""))
     Console().print(table)
 
 
 def _promote(given: argparse.Namespace) -> None:
+    from features.lock import locked
     from training.gate import promote
     from training.registry import Registry
 
     name = _model_name(given)
-    verdict = promote(Registry(given.run), given.run, name)
+    with locked(given.run):
+        verdict = promote(Registry(given.run), given.run, name)
     print(f"version {verdict.version} is champion: {verdict.says}")
 
 

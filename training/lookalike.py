@@ -7,8 +7,9 @@ recall@k, the share of the held-out seeds among the first k of the held-out popu
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from training.reference import averages_of
 from training.saved_model import Column
 from training.space import RANKERS, SEED, Params, Space, make_space
 from training.tables import columns_of, rows_of
+from training.train import PACKAGES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,7 @@ class TrainedSpace:
 
     model: Space
     record: dict[str, Any]
+    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,13 @@ def _is_seed(frame: "pd.DataFrame", task: Task, ids: Sequence[str] | None) -> ND
     chosen = np.zeros(len(frame), dtype=np.int8)
     chosen[order[:n_seeds]] = 1
     return chosen
+
+
+def pool_of(frame: "pd.DataFrame", columns: tuple[Column, ...]) -> Pool:
+    """A population table as a pool, with its held-out part."""
+    rows = rows_of(frame.assign(label=frame["is_seed"]), columns)
+    is_seed = rows.y == 1
+    return Pool(rows.x, is_seed, _held_out(rows.as_ofs, is_seed)[0])
 
 
 def choose(pool: Pool, columns: tuple[Column, ...]) -> tuple[Params, dict[str, float]]:
@@ -266,6 +276,7 @@ def _refit(dataset: Dataset, task: Task, pool: Pool, columns: tuple[Column, ...]
     space = make_space(f"{dataset.name}.{task.name}", asdict(task), columns, pool.x, params)
     card = {
         **record, "data": dataset.name, "fingerprint": dataset.fingerprint, "licence": dataset.licence, "currency": dataset.currency, "zone": dataset.zone,
+        "packages": {name: version(name) for name in PACKAGES},
         "figures": "of the held-out seeds, by a space fitted without them; the space registered is fitted on everybody"}
     reference = averages_of(columns, pool.x, {"all": np.ones(len(pool.x), dtype=bool), "seeds": pool.is_seed})
     return replace(space, example=space.fit(pool.x, pool.is_seed), reference=reference, card=card)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import ContractError, UsageError
-from features.files import write_json
+from features.files import write_json, written_whole
+from training.lookalike import TrainedSpace
 from training.saved_model import SavedModel, load
+from training.space import SPACE_FILE, Space, load_space
 from training.train import Trained
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+_RECORD = "record.json"
 _FIGURES = ("auc", "average_precision", "log_loss", "brier", "ece", "calibration_slope", "lift_at_5", "lift_at_10", "lift_at_20", "base_rate")
 
 
@@ -36,6 +39,8 @@ class Registry:
         self.run.mkdir(parents=True, exist_ok=True)
         given = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = given or f"sqlite:///{self.run / 'mlflow.db'}"
+        if not given:
+            _make_store(self.run / "mlflow.db")
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         if not given:
@@ -43,41 +48,61 @@ class Registry:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         self.client: MlflowClient = mlflow.MlflowClient(self.uri, self.uri)
 
-    def register(self, trained: Trained, data: str) -> str:
-        """Track one trained task and register its model as challenger; give the version."""
+    def register(self, trained: Trained | TrainedSpace, data: str, key: str = "") -> str:
+        """Track one trained task and register its model as challenger; give the version.
+
+        `key` names all that the model depends on: `kept` finds the version by it. The version appears in the registry in one step with its
+        key, so a process that dies here leaves a whole version or none.
+        """
         import mlflow
 
         name, record, model = trained.model.name, trained.record, trained.model
         experiment = self.client.get_experiment_by_name(data)
         experiment_id = experiment.experiment_id if experiment else self.client.create_experiment(data, (self.run / "artifacts").as_uri())
+        self._set_aside_unfinished(experiment_id)
         with mlflow.start_run(experiment_id=experiment_id, run_name=name) as run, tempfile.TemporaryDirectory() as scratch, _quiet():
-            mlflow.log_params({"winner": record["winner"], "n_features": len(model.columns), **_flat(model.card["recipe"]["params"])})
+            mlflow.log_params({"winner": record["winner"], "n_features": len(model.columns), **_flat(record["params"])})
             mlflow.set_tags({
                 "task": name, "fingerprint": model.card["fingerprint"], "windows": json.dumps(model.task["windows"]), "packages": json.dumps(model.card["packages"]),
                 "schema_hash": model.schema_hash(), "grade": record["grade"], "test_as_of": json.dumps(record["test_as_of"])})
-            mlflow.log_metrics({figure: record[figure] for figure in _FIGURES})
-            mlflow.log_metrics({"rule_auc": record["rule"]["auc"], "logistic_auc": record["logistic"]["auc"], "gain_over_rule": record["gain_over_rule"]["auc"]})
-            # Curves as stepped metrics, so that runs can be laid over each other.
-            for point in record["gains"]:
-                mlflow.log_metric("gains_percent_of_hits", 100 * point["hits"], step=round(100 * point["reached"]))
-            for i, point in enumerate(record["calibration"]):
-                mlflow.log_metrics({"calibration_predicted": point["predicted"], "calibration_observed": point["observed"]}, step=i + 1)
-            for kind, history in trained.history.items():
-                for i, one in enumerate(history):
-                    mlflow.log_metric(f"trial_loss_{kind}", one["loss"], step=i)
-            write_json(Path(scratch) / "trials.json", trained.history)
-            write_json(Path(scratch) / "card.json", model.card)
-            mlflow.log_artifact(str(Path(scratch) / "trials.json"))
-            mlflow.log_artifact(str(Path(scratch) / "card.json"))
+            _log_figures(trained)
+            for file, said in (("trials.json", trained.history), ("card.json", model.card), (_RECORD, record)):
+                write_json(Path(scratch) / file, said)
+                mlflow.log_artifact(str(Path(scratch) / file))
             folder = Path(scratch) / "likeness"
             model.save(folder)
             # MLflow would like an example row; a real one would be a customer's, and golden.json holds made-up ones.
             logged = mlflow.pyfunc.log_model(
-                name="model", loader_module="training.saved_model", data_path=str(folder), signature=_signature(model),
+                name="model", loader_module=type(model).__module__, data_path=str(folder), signature=_signature(model),
                 pip_requirements=[f"{package}=={model.card['packages'][package]}" for package in ("lightgbm", "numpy", "pandas")])
-            version = mlflow.register_model(logged.model_uri, name, tags={"run_id": run.info.run_id, "grade": record["grade"]}).version
+            version = mlflow.register_model(logged.model_uri, name, tags={"run_id": run.info.run_id, "grade": record["grade"], "key": key}).version
         self.client.set_registered_model_alias(name, CHALLENGER, version)
         return str(version)
+
+    def kept(self, name: str, key: str) -> tuple[str, dict[str, Any]] | None:
+        """The version that was registered for this key, challenger again, with its record; None where there is none that is whole."""
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        for version in reversed(self.versions(name)):
+            if version.tags.get("key") == key:
+                try:
+                    self.model(name, str(version.version))
+                    record = json.loads(Path(download_artifacts(run_id=version.run_id, artifact_path=_RECORD, tracking_uri=self.uri)).read_text(encoding="utf-8"))
+                except (ContractError, MlflowException, OSError, ValueError):
+                    continue
+                self.client.set_registered_model_alias(name, CHALLENGER, str(version.version))
+                return str(version.version), record
+        return None
+
+    def _set_aside_unfinished(self, experiment_id: str) -> None:
+        """End what a process that died has left: a run with a version is done, one without goes."""
+        for run in self.client.search_runs([experiment_id]):
+            if run.info.status == "RUNNING":
+                has_version = bool(self.client.search_model_versions(f"run_id = '{run.info.run_id}'"))
+                self.client.set_terminated(run.info.run_id, "FINISHED" if has_version else "KILLED")
+                if not has_version:
+                    self.client.delete_run(run.info.run_id)
 
     def version_of(self, name: str, alias: str) -> str | None:
         """The version that an alias of a model points at, or None."""
@@ -93,8 +118,8 @@ class Registry:
         found = self.client.search_model_versions(f"name = '{name}'") if name.replace(".", "").replace("-", "").replace("_", "").isalnum() else []
         return sorted(found, key=lambda version: int(version.version))
 
-    def model(self, name: str, version: str) -> SavedModel:
-        """Load a version's saved model, verified; nothing of MLflow's own loading is used, since that may run code.
+    def model(self, name: str, version: str) -> SavedModel | Space:
+        """Load a version's saved model or space, verified; nothing of MLflow's own loading is used, since that may run code.
 
         Raises: ContractError where the version has no artefact, or one that is not as it was written.
         """
@@ -109,7 +134,8 @@ class Registry:
         manifests = list(folder.glob("data/**/manifest.json"))
         if len(manifests) != 1:
             raise ContractError(f"{name} version {version} needs one saved model in its artefact, found {len(manifests)}; train and register again")
-        return load(manifests[0].parent)
+        folder = manifests[0].parent
+        return load_space(folder) if (folder / SPACE_FILE).exists() else load(folder)
 
     def promote(self, name: str, version: str) -> None:
         """Point the champion alias at a version; the alias moves in one step."""
@@ -122,6 +148,37 @@ class Registry:
         if version is None:
             raise UsageError(f"{name} needs a version called {alias} in {self.run.name}, found none; train it first: python -m training train {name.split('.')[-1]}")
         return version
+
+
+def _make_store(path: Path) -> None:
+    """Make the database aside and rename it: one that is half made could never be opened again."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with written_whole(path) as aside:
+        store = SqlAlchemyStore(f"sqlite:///{aside}", (path.parent / "artifacts").as_uri())
+        store.engine.dispose()
+
+
+def _log_figures(trained: "Trained | TrainedSpace") -> None:
+    """Metrics that compare versions, and curves as stepped metrics, so that runs can be laid over each other."""
+    import mlflow
+
+    record = trained.record
+    mlflow.log_metrics({figure: record[figure] for figure in _FIGURES if record.get(figure) is not None})
+    mlflow.log_metrics({f"gain_over_rule_{figure}": value for figure, value in record["gain_over_rule"].items() if figure != "interval"})
+    for peer in ("rule", "logistic"):
+        mlflow.log_metrics({f"{peer}_{figure}": record[peer][figure] for figure in _FIGURES if figure in record.get(peer, {})})
+    for point in record.get("gains", ()):
+        mlflow.log_metric("gains_percent_of_hits", 100 * point["hits"], step=round(100 * point["reached"]))
+    for point in record.get("curve", ()):
+        mlflow.log_metric("recall_percent_of_seeds", 100 * point["recall"], step=round(100 * point["reach"]))
+    for i, point in enumerate(record.get("calibration", ())):
+        mlflow.log_metrics({"calibration_predicted": point["predicted"], "calibration_observed": point["observed"]}, step=i + 1)
+    for kind, history in trained.history.items():
+        for i, one in enumerate(history):
+            mlflow.log_metric(f"trial_loss_{kind}", one["loss"], step=i)
 
 
 @contextmanager
@@ -139,7 +196,7 @@ def _flat(params: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _signature(model: SavedModel) -> Any:
+def _signature(model: SavedModel | Space) -> Any:
     """Inputs by name and type, a probability out; no example rows, which would be customers'."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema

@@ -1,70 +1,144 @@
-"""From raw tables to registered models: what `make run` and `train` do."""
+"""From raw tables to registered models: what `make run` and `train` do. What is up to date is used again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.errors import GateFailed, UsageError
+from features.errors import ContractError, GateFailed, UsageError
+from features.files import sha256
 from features.progress import Steps
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from features.contracts import Finding
     from features.dataset import Dataset
+    from features.feature import Feature
     from features.tasks import Task
+    from training.folds import Folds
+
+_ROOM = Path(__file__).parent
+# Doors and books: a change in them changes no model.
+_NOT_OF_A_MODEL = ("__main__", "gate", "registry", "run")
 
 
-def run_tasks(data: str, run: Path, trials: int, names: Sequence[str] | None, allow: Sequence[str], promotes: bool) -> dict[str, Any]:
-    """Read, check, build features, and train the named tasks (all if None) to registered challengers; write `run.json`.
+@dataclass(frozen=True)
+class Given:
+    """What a run is asked to do. `names` are tasks (all if None), `seeds` the ids of a list for the lookalike task."""
 
-    Where there is no champion yet and `promotes`, a challenger that passes the gate becomes it.
+    data: str
+    run: Path
+    trials: int = 20
+    names: Sequence[str] | None = None
+    allow: Sequence[str] = ()
+    promotes: bool = True
+    seeds: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one task needs of the feature table: its moments, and for churn and conversion its blocks."""
+
+    task: "Task"
+    as_ofs: "list[datetime]"
+    folds: "Folds | None"
+
+
+def run_tasks(given: Given) -> dict[str, Any]:
+    """Read, check, build features, and train the tasks to registered challengers; write `run.json`.
+
+    Tables, features and models that a run before made from the same files, code and parameters are used again. Where there is no champion
+    yet and `promotes`, a challenger that passes the gate becomes it. Unless tasks are named, one that the data cannot answer is recorded as
+    not applicable, as long as another remains.
     Raises: ContractError, UsageError; a refused gate is recorded, not raised.
     """
-    from features.base import write_base
-    from features.contracts import hold
     from features.files import write_json
+    from features.kept import open_kept
     from features.snapshots import features_of
-    from features.sources import open_dataset
     from training.train import PACKAGES
 
-    if trials < 1:
-        raise UsageError(f"TRIALS must be 1 or more, found {trials}; 20 is a good beginning")
+    if given.trials < 1:
+        raise UsageError(f"TRIALS must be 1 or more, found {given.trials}; 20 is a good beginning")
     steps = Steps()
-    with steps.step("read", f"reading {data}"):
-        dataset = open_dataset(data)
-    with steps.step("check", "holding the tables against the contract"):
-        dataset, findings = hold(dataset)
-    tasks = _chosen(dataset, names)
+    with steps.step("read", f"reading {given.data} and holding it against the contract"):
+        dataset, findings, tables_key, was_kept = open_kept(given.data, given.run)
+    _say_kept(steps, was_kept, "the tables")
+    tasks = _chosen(dataset, given)
     features, absent = features_of(dataset)
     _tell(steps, dataset, findings, absent)
-    sensitive = [name for name in allow if name not in {feature.name for feature in features}]
-    if sensitive:
-        raise UsageError(f"--allow must name features of {dataset.name}, found {', '.join(sensitive)}; see python -m features describe --data {data}")
-    folder = run / "features"
-    snapshot_file = folder / f"{dataset.name}.snapshots.parquet"
+    unknown = [name for name in given.allow if name not in {feature.name for feature in features}]
+    if unknown:
+        raise UsageError(f"--allow must name features of {dataset.name}, found {', '.join(unknown)}; see python -m features describe --data {given.data}")
+    others = _set_aside(given, dataset)
+    refused: dict[str, ContractError] = {}
+    plans = [plan for task in tasks if (plan := _or_refused(task, refused, lambda task=task: _plan(dataset, task)))]  # type: ignore[misc]
+    _require_one(plans, refused, given)
     with steps.step("features", f"building {len(features)} features at every snapshot"):
-        folds = _write_snapshots(dataset, tasks, snapshot_file)
-        write_base(dataset, run)
-    summary: dict[str, Any] = {
+        snapshot_file, was_kept = _snapshots(dataset, plans, features, given.run, tables_key)
+    _say_kept(steps, was_kept, "the features")
+    records = {}
+    for plan in plans:
+        record = _or_refused(plan.task, refused, lambda plan=plan: _one(steps, dataset, plan, features, given, snapshot_file))  # type: ignore[misc]
+        if record:
+            records[plan.task.name] = record
+    _require_one(records, refused, given)
+    for name, why in refused.items():
+        steps.say(f"  task {name} does not apply: {why}")
+    summary = {
         "data": dataset.name, "fingerprint": dataset.fingerprint, "seconds": steps.seconds,
         "quarantine": {finding.code: finding.count for finding in findings if finding.level == "quarantine"},
         "warnings": {finding.code: finding.count for finding in findings if finding.level == "warn"},
-        "features": len(features), "absent_features": absent, "not_applicable": dataset.not_applicable,
-        "tasks": {}, "reports": [], "packages": {name: version(name) for name in PACKAGES}}
-    for task in tasks:
-        summary["tasks"][task.name] = _one(steps, dataset, task, features, folds[task.name], run, snapshot_file, trials, allow, promotes)
-    write_json(run / "run.json", summary)
+        "features": len(features), "absent_features": absent, "not_applicable": dataset.not_applicable | {name: str(why) for name, why in refused.items()},
+        "tasks": others | records, "reports": [], "packages": {name: version(name) for name in PACKAGES}}
+    write_json(given.run / "run.json", summary)
     return summary
 
 
-def _chosen(dataset: "Dataset", names: Sequence[str] | None) -> list["Task"]:
+def _or_refused(task: "Task", refused: dict[str, ContractError], do: Callable[[], Any]) -> Any:
+    """What a task's step gives, or None and the refusal written down."""
+    try:
+        return do()
+    except ContractError as error:
+        refused[task.name] = error
+        return None
+
+
+def _require_one(done: Any, refused: dict[str, ContractError], given: Given) -> None:
+    """A task that was asked for by name, and the last of all, may not just be left out."""
+    if refused and (given.names or not done):
+        raise next(iter(refused.values()))
+
+
+def _set_aside(given: Given, dataset: "Dataset") -> dict[str, Any]:
+    """Move the summary of a run before aside, so that it is not taken for this one's; give its records of other tasks if the data are the same."""
+    import json
+
+    path = given.run / "run.json"
+    if not path.exists():
+        return {}
+    said = json.loads(path.read_text(encoding="utf-8"))
+    path.replace(given.run / "run.before.json")
+    return {name: record for name, record in said["tasks"].items() if given.names and name not in given.names and said["fingerprint"] == dataset.fingerprint}
+
+
+def _chosen(dataset: "Dataset", given: Given) -> list["Task"]:
+    from features.tasks import Seeds
+
     by_name = {task.name: task for task in dataset.tasks}
-    for name in names or ():
+    for name in given.names or ():
         if name not in by_name:
             why = dataset.not_applicable.get(name)
             said = f"it does not apply: {why}" if why else f"found {name!r}, which is none; correct the name"
             raise UsageError(f"TASK must be one of {', '.join(by_name)} for {dataset.name}; {said}")
-    return [by_name[name] for name in names] if names else list(dataset.tasks)
+    tasks = [by_name[name] for name in given.names] if given.names else list(dataset.tasks)
+    return tasks if given.seeds is None else [replace(task, seeds=Seeds()) if task.kind == "lookalike" else task for task in tasks]
+
+
+def _say_kept(steps: Steps, was_kept: bool, what: str) -> None:
+    if was_kept:
+        steps.say(f"  up to date, used again: {what}")
 
 
 def _tell(steps: Steps, dataset: "Dataset", findings: "list[Finding]", absent: dict[str, str]) -> None:
@@ -80,57 +154,113 @@ def _tell(steps: Steps, dataset: "Dataset", findings: "list[Finding]", absent: d
         steps.say(f"  task {task} does not apply: {why}")
 
 
-def _write_snapshots(dataset: "Dataset", tasks: "list[Task]", path: Path) -> dict[str, Any]:
-    """Build the features once, for every moment that any task needs; give each task's folds."""
-    from features.engine import write_table
+def _plan(dataset: "Dataset", task: "Task") -> Plan:
     from features.labels import mature_as_ofs
-    from features.snapshots import features_of, snapshots
+    from features.seeds import seed_moments
     from training.folds import split
 
-    as_ofs = {task.name: mature_as_ofs(dataset, task) for task in tasks}
-    folds = {task.name: split(as_ofs[task.name], task) for task in tasks}
-    write_table(snapshots(dataset, sorted({t for ts in as_ofs.values() for t in ts}), features_of(dataset)[0]), path)
-    return folds
+    if task.kind == "lookalike":
+        return Plan(task, seed_moments(dataset, task), None)
+    as_ofs = mature_as_ofs(dataset, task)
+    return Plan(task, as_ofs, split(as_ofs, task))
 
 
-def _one(
-    steps: Steps, dataset: "Dataset", task: "Task", features: Any, folds: Any, run: Path, snapshot_file: Path, trials: int, allow: Sequence[str],
-    promotes: bool,
-) -> dict[str, Any]:
+def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Feature]", run: Path, tables_key: str) -> tuple[Path, bool]:
+    """The feature table at every moment that any task needs, and the base; each built only if something that it depends on has changed."""
+    from features import kept
+    from features.base import write_base
+    from features.engine import write_table
+    from features.snapshots import snapshots
+
+    room = Path(kept.__file__).parent
+    as_ofs = sorted({as_of for plan in plans for as_of in plan.as_ofs})
+    path, base = run / "features" / f"{dataset.name}.snapshots.parquet", run / "features" / "base.parquet"
+    key = kept.digest(tables_key, as_ofs, dataset.lookbacks_days(), [feature.name for feature in features], kept.code_digest(room, kept.FEATURE_CODE))
+    base_key = kept.digest(tables_key, dataset.lookbacks_days(), [asdict(task) for task in dataset.tasks], kept.code_digest(room, kept.BASE_CODE))
+    is_kept, is_base_kept = kept.is_kept(path, key), kept.is_kept(base, base_key) and base.with_suffix(".json").exists()
+    if not is_kept:
+        write_table(snapshots(dataset, as_ofs, features), path)
+        kept.keep(path, key)
+    if not is_base_kept:
+        write_base(dataset, run)
+        kept.keep(base, base_key)
+    return path, is_kept and is_base_kept
+
+
+def _one(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, snapshot_file: Path) -> dict[str, Any]:
+    """Train one task, or find that it was trained on just this, and let the gate judge it."""
+    from features import kept
+    from training.lookalike import write_population
+    from training.registry import Registry
+    from training.tables import write_training_table
+    from training.train import PACKAGES
+
+    task, path = plan.task, given.run / "features" / f"{dataset.name}.{plan.task.name}.parquet"
+    steps.say(f"[bold]{task.name}[/bold]: {task.question()}")
+    if task.kind == "lookalike":
+        frame = write_population(dataset, task, snapshot_file, path, given.seeds)
+    else:
+        frame = write_training_table(dataset, task, plan.as_ofs, snapshot_file, path)
+    code = kept.code_digest(_ROOM, [file.stem for file in _ROOM.glob("*.py") if file.stem not in _NOT_OF_A_MODEL])
+    declared = [(feature.name, feature.label_en, feature.label_zh, feature.is_sensitive, feature.is_actionable, feature.is_treatment) for feature in features]
+    key = kept.digest(sha256(path), asdict(task), given.trials, sorted(given.allow), declared, code, [version(name) for name in PACKAGES])
+    registry, name = Registry(given.run), f"{dataset.name}.{task.name}"
+    found = registry.kept(name, key)
+    if found:
+        _say_kept(steps, True, f"version {found[0]} of {name}")
+        number, record = found
+    else:
+        trained = _trained(steps, dataset, plan, features, given, frame)
+        with steps.step("register", f"registering {name}"):
+            number, record = registry.register(trained, dataset.name, key), trained.record
+    record = {**record, "model": name, "version": number, "gate": _gate(registry, given, name, number)}
+    steps.say(f"  {_in_short(record)}; version {number}, gate {record['gate']}")
+    return record
+
+
+def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, frame: Any) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from features.labels import mature_as_ofs
-    from training import gate
-    from training.registry import CHAMPION, Registry
-    from training.tables import write_training_table
+    from training.lookalike import train_space
     from training.train import train
 
-    steps.say(f"[bold]{task.name}[/bold]: {task.question()}")
-    frame = write_training_table(dataset, task, mature_as_ofs(dataset, task), snapshot_file, run / "features" / f"{dataset.name}.{task.name}.parquet")
+    task, says = plan.task, f"tuning, judging and refitting {plan.task.name}"
+    if plan.folds is None:
+        with steps.step(f"train_{task.name}", says):
+            return train_space(dataset, task, frame, features, given.allow)
     bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"), TimeRemainingColumn(), console=steps.console)
-    shown = {kind: bars.add_task(f"  {kind}", total=n, best="") for kind, n in (("lightgbm", trials), ("logistic", max(1, trials // 2)))}
+    shown = {kind: bars.add_task(f"  {kind}", total=n, best="") for kind, n in (("lightgbm", given.trials), ("logistic", max(1, given.trials // 2)))}
     best: dict[str, float] = {}
 
     def on_trial(kind: str, n: int, loss: float) -> None:
         best[kind] = min(loss, best.get(kind, loss))
         bars.update(shown[kind], completed=n, best=f"loss {best[kind]:.4f}")
 
-    with steps.step(f"train_{task.name}", f"tuning, judging and refitting {task.name}", bars):
-        trained = train(dataset, task, frame, features, folds, run=run, trials=trials, allow=allow, on_trial=on_trial)
-    with steps.step("register", f"registering {trained.model.name}"):
-        registry = Registry(run)
-        record = {**trained.record, "model": trained.model.name, "version": registry.register(trained, dataset.name)}
-        if promotes and registry.version_of(trained.model.name, CHAMPION) is None:
-            try:
-                gate.promote(registry, run, trained.model.name)
-                record["gate"] = "passed"
-            except GateFailed as refusal:
-                record["gate"] = f"refused: {refusal}"
-        else:
-            record["gate"] = f"waiting: python -m training promote {task.name} --run {run}"
-    interval, rule = record["auc_interval"], record["rule"]
-    steps.say(
-        f"  {record['winner']}: AUC {record['auc']:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] against {rule['auc']:.3f} for the rule {rule['name']} "
-        f"(gain {record['gain_over_rule']['auc']:+.3f} {record['gain_over_rule']['interval']}: {record['grade']}); "
-        f"version {record['version']}, gate {record['gate']}")
-    return record
+    with steps.step(f"train_{task.name}", says, bars):
+        return train(dataset, task, frame, features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, on_trial=on_trial)
+
+
+def _gate(registry: Any, given: Given, name: str, number: str) -> str:
+    """Promote where there is no champion yet; else say what the challenger waits for."""
+    from training import gate
+    from training.registry import CHAMPION
+
+    champion = registry.version_of(name, CHAMPION)
+    if champion == number:
+        return "passed"
+    if champion is not None or not given.promotes:
+        return f"waiting: python -m training promote {name.split('.')[-1]} --run {given.run}"
+    try:
+        gate.promote(registry, given.run, name)
+    except GateFailed as refusal:
+        return f"refused: {refusal}"
+    return "passed"
+
+
+def _in_short(record: dict[str, Any]) -> str:
+    rule, gain = record["rule"], record["gain_over_rule"]
+    figure = "auc" if record["auc"] is not None else "lift_at_10"
+    said, interval = "AUC" if figure == "auc" else "lift at 10 %", record[f"{figure}_interval"]
+    return (
+        f"{record['winner']}: {said} {record[figure]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] against {rule[figure]:.3f} for the rule {rule['name']} "
+        f"(gain {gain[figure]:+.3f} {gain['interval']}: {record['grade']})")

@@ -23,7 +23,7 @@ from training.recipes import Recipe
 from training.reference import band_cuts, bands_on, drivers, reference_of
 from training.saved_model import Column, SavedModel
 from training.tables import Rows, columns_of, require_labels, rows_of
-from training.tune import tuned
+from training.tune import make_storage, tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def _declared_loss(task: Task, margins: metrics.Array, y: metrics.Array) -> floa
 def _tune(
     dataset: Dataset, task: Task, rows: Rows, folds: Folds, columns: tuple[Column, ...], run: Path, trials: int, on_trial: OnTrial,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or f"sqlite:///{(run / 'optuna.db').resolve()}"
+    storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((run / "optuna.db").resolve())
     blocks = [(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), rows.at(block)) for block in folds.tune]
     depends_on = json.dumps([dataset.fingerprint, asdict(task), [str(t) for t in folds.train], str(folds.tune), [asdict(c) for c in columns], recipes.SEED])
     digest = hashlib.sha256(depends_on.encode()).hexdigest()[:12]
@@ -138,7 +138,7 @@ def _judge(
         "calibrate_as_of": _stamps(folds.calibrate), "test_as_of": _stamps(folds.test),
         "fit_as_of": _stamps(folds.fit),
         "label_rate_by_as_of": {_stamp(t): round(float(rows.at([t]).y.mean()), 5) for t in moments_of(rows)},
-        **figures[winner],
+        **figures[winner], "params": best.recipe.params,
         "rule": {"name": tests["rule"].recipe.params["column"], **figures["rule"]}, "logistic": figures["logistic"], "lightgbm": figures["lightgbm"],
         "blend": figures["blend"], "winner": winner, "chosen_by": {"metric": task.metric, "on": "calibrate", "candidates": choice},
         "gain_over_rule": {"auc": over_rule["value"], "interval": over_rule["interval"]},

@@ -2,9 +2,23 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from features.files import written_whole
 from training.recipes import SEED
+
+
+def make_storage(path: Path) -> str:
+    """The address of a study database, made aside and renamed: one that is half made could never be opened again."""
+    if not path.exists():
+        import optuna
+
+        with written_whole(path) as aside:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{aside}")
+            storage.remove_session()
+            storage.engine.dispose()
+    return f"sqlite:///{path}"
 
 
 def tuned(
@@ -28,7 +42,7 @@ def tuned(
     last_error: Exception | None = None
     while (n_done := len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))) < trials and failures <= trials:
         study.sampler = optuna.samplers.TPESampler(seed=SEED + n_done + 1000 * failures, multivariate=False)
-        if n_done == 0 and not failures:
+        if n_done == 0 and not failures and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(first)
         trial = study.ask()
         try:
@@ -45,5 +59,6 @@ def tuned(
     if not n_done:
         raise RuntimeError(f"none of {failures} trials of {name} gave a finite loss") from last_error
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    history = [{"trial": trial.number, "loss": trial.value, **trial.params} for trial in complete]
+    # Numbered by place: a trial that was cut off took a number with it.
+    history = [{"trial": i, "loss": trial.value, **trial.params} for i, trial in enumerate(complete)]
     return dict(study.best_params), history
