@@ -1,5 +1,6 @@
 """What can go wrong that is not a bug, and the one place where a door turns it into a message and an exit code."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 
@@ -37,6 +38,12 @@ def run_door(main: Callable[[], None]) -> None:
     except LikenessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, a folder that may not be written: nothing is half-written, and no trace would help.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        print(f"error: a file must be written, found {error.strerror} at {error.filename or 'the run folder'}; make room or choose another folder", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         sys.exit(130)

@@ -13,11 +13,14 @@ from features.errors import UsageError
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path, may_make: bool = False) -> Iterator[None]:
     """Hold a run folder while something is written there. The kernel lets go when the process ends, however it ends.
 
-    Raises: UsageError where another process holds it (who, and since when), or where the folder cannot be written.
+    Raises: UsageError where there is no folder (unless it may be made), where another process holds it (who, and since when), or where it
+    cannot be written.
     """
+    if not run.is_dir() and not may_make:
+        raise UsageError(f"--run must name a run folder, found none at {run}; make one first: make run OUT={run}")
     try:
         run.mkdir(parents=True, exist_ok=True)
         file = open(run / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (it is closed with the lock)

@@ -61,9 +61,14 @@ def main() -> None:
 
 
 def _score(given: argparse.Namespace) -> None:
+    from features.lock import locked
     from serving.batch import score
 
-    table = score(given.task, given.data, given.out, given.run)
+    with locked(given.run):
+        table = score(given.task, given.data, given.out, given.run)
+    if "band" not in table:
+        print(f"{len(table):,} customers ranked as of {table['as_of'].iloc[0]}: {given.out}")
+        return
     bands = ", ".join(f"{band} {int((table['band'] == band).sum()):,}" for band in ("high", "medium", "low"))
     print(f"{len(table):,} customers scored as of {table['as_of'].iloc[0]} ({bands}): {given.out}")
 
@@ -82,28 +87,33 @@ def _report(given: argparse.Namespace) -> None:
 
 
 def _publish(given: argparse.Namespace) -> None:
+    from features.lock import locked
     from serving.batch import score_base
     from serving.report import write_reports
 
-    by_task = score_base(given.run)
+    with locked(given.run):
+        by_task = score_base(given.run)
+        reports = given.run / "reports"
+        for language in ("en", "zh"):
+            write_reports(given.run, reports, language)
     for task, table in by_task.items():
         print(f"{task}: {len(table):,} customers scored as of {table['as_of'].iloc[0]}, {int((table['band'] == 'high').sum()):,} high")
-    reports = given.run / "reports"
-    write_reports(given.run, reports, "en")
     asked = {"customers": [{"customer_id": next(iter(by_task.values()))["customer_id"].iloc[0]}]}
     out = "" if given.run == Path("out") else f" OUT={given.run}"
     print(
-        f"read:  {reports}/index.en.html\n"
+        f"read:  {reports}/index.en.html (中文：{reports}/index.zh.html)\n"
         f"serve: make serve{out}\n"
         "ask:   curl -s http://127.0.0.1:3000/v1/explain -H 'Content-Type: application/json' "
         f"-d {shlex.quote(json.dumps(asked, ensure_ascii=False))}")
 
 
 def _audience(given: argparse.Namespace) -> None:
+    from features.lock import locked
     from serving.audience import Asked, write_audience
 
     names = ("task", "band", "top", "share", "similarity", "seeds", "holdout", "seed", "name")
-    handed = write_audience(given.run, Asked(**{name: getattr(given, name) for name in names}, language=given.lang), given.out)
+    with locked(given.run):
+        handed = write_audience(given.run, Asked(**{name: getattr(given, name) for name in names}, language=given.lang), given.out)
     print("\n".join([*handed.sentences(), str(given.out)]))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from features.errors import ContractError, UsageError, first_few
 from features.files import written_whole
 from serving import reasons
+from serving.alike import SpaceBase
 from serving.champions import Champion, champions
 from serving.scoring import Base, TaskBase, load_base, open_base, read_info
 
@@ -53,10 +54,26 @@ def score(task: str, data: str, out_file: Path, run: Path) -> "pd.DataFrame":
 
     write_base(dataset, run)
     base = load_base(run, read_info(run), {task: served[task]})
+    if task in base.spaces:
+        table = alike(base.spaces[task])
+        write_table(table, out_file)
+        return table
     table = with_reasons(base.tasks[task])
     write_table(table, out_file)
     append_log(base.tasks[task], run)
     return table
+
+
+def alike(space: SpaceBase) -> "pd.DataFrame":
+    """Everybody who is not a seed, by likeness to the seeds of training, with up to three reasons each. Grain: customer, most alike first."""
+    import pandas as pd
+
+    found = space.audience(reach=len(space.ids))
+    said = space.reasons(found, found.rows, N_REASONS)
+    table = pd.DataFrame({
+        "customer_id": [space.ids[row] for row in found.rows], "likeness": found.likeness, "percentile": found.percentiles, "as_of": space.as_of,
+        "model": space.space.name, "version": space.version})
+    return table.assign(**{f"reason_{i + 1}": [reasons_[i]["sentence"] if i < len(reasons_) else "" for reasons_ in said] for i in range(N_REASONS)})
 
 
 def score_base(run: Path) -> "dict[str, pd.DataFrame]":

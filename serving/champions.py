@@ -49,7 +49,7 @@ def _registry(run: Path) -> tuple[Any, str]:
         raise UsageError(f"--run must name a run folder with mlflow.db, found none in {run}; make one first: make run OUT={run}")
     uri = named or f"sqlite:///{run.resolve() / 'mlflow.db'}"
     # No usage reports, and an answer within seconds when a server is away.
-    for name, value in (("DISABLE_TELEMETRY", "true"), ("HTTP_REQUEST_TIMEOUT", "5"), ("HTTP_REQUEST_MAX_RETRIES", "1")):
+    for name, value in (("DISABLE_TELEMETRY", "true"), ("ENABLE_ARTIFACTS_PROGRESS_BAR", "false"), ("HTTP_REQUEST_TIMEOUT", "5"), ("HTTP_REQUEST_MAX_RETRIES", "1")):
         os.environ.setdefault(f"MLFLOW_{name}", value)
     import logging
 

@@ -40,7 +40,7 @@ def _run(given: argparse.Namespace) -> None:
 
     one = getattr(given, "task", None)
     seeds = read_ids(given.seeds) if given.seeds else None
-    with locked(given.run):
+    with locked(given.run, may_make=True):
         run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
 

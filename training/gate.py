@@ -44,7 +44,8 @@ def fit_to_serve(model: SavedModel | Space) -> None:
             found = f"{card['lift_at_10']:.2f} {card['lift_interval']}"
             raise GateFailed(f"{model.name} must find held-out seeds better than chance (lift at 10 % above 1), found {found}; bring more seeds, or seeds that share more")
         if card["gain_over_rule"]["interval"][1] < 0:
-            raise GateFailed(f"{model.name} must rank no worse than the rule {card['rule']['name']} (lift {card['rule']['lift_at_10']:.2f}), found {card['lift_at_10']:.2f}; use the rule")
+            rule = card["rule"]
+            raise GateFailed(f"{model.name} must rank no worse than the rule {rule['name']} (lift {rule['lift_at_10']:.2f}), found {card['lift_at_10']:.2f}; use the rule")
         return
     if card["auc"] < card["rule"]["auc"] - AUC_TOLERANCE:
         raise GateFailed(f"{model.name} must rank no worse than the rule {card['rule']['name']} (AUC {card['rule']['auc']:.3f}), found {card['auc']:.3f}; serve the rule")

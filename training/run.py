@@ -197,10 +197,8 @@ def _one(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Featu
 
     task, path = plan.task, given.run / "features" / f"{dataset.name}.{plan.task.name}.parquet"
     steps.say(f"[bold]{task.name}[/bold]: {task.question()}")
-    if task.kind == "lookalike":
-        frame = write_population(dataset, task, snapshot_file, path, given.seeds)
-    else:
-        frame = write_training_table(dataset, task, plan.as_ofs, snapshot_file, path)
+    frame = (
+        write_population(dataset, task, snapshot_file, path, given.seeds) if plan.folds is None else write_training_table(dataset, task, plan.as_ofs, snapshot_file, path))
     code = kept.code_digest(_ROOM, [file.stem for file in _ROOM.glob("*.py") if file.stem not in _NOT_OF_A_MODEL])
     declared = [(feature.name, feature.label_en, feature.label_zh, feature.is_sensitive, feature.is_actionable, feature.is_treatment) for feature in features]
     key = kept.digest(sha256(path), asdict(task), given.trials, sorted(given.allow), declared, code, [version(name) for name in PACKAGES])
