@@ -13,7 +13,8 @@ from features.lock import locked
 from features.snapshots import features_of, snapshots
 
 EVENTS = [
-    {"customer_id": f"c{i % 20}", "event_at": f"2026-0{1 + i % 5}-1{i % 9} 10:00:00", "amount": f"{i}.50", "category": "tea" if i % 3 else "salt", "kind": "purchase" if i % 7 else "return"}
+    {"customer_id": f"c{i % 20}", "event_at": f"2026-0{1 + i % 5}-1{i % 9} 10:00:00", "amount": f"{i}.50",
+     "category": "tea" if i % 3 else "salt", "kind": "purchase" if i % 7 else "return"}
     for i in range(200)]
 BAD = [{"customer_id": "", "event_at": "2026-01-01", "amount": "1", "kind": "purchase", "category": "tea"}]
 

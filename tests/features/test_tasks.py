@@ -86,8 +86,9 @@ lookbacks_days = [7, 90]
         assert {"days_since_last_purchase", "purchases_count_7d", "spend_sum_7d_cny"} <= set(task.rules) <= built
 
 
-def test_the_grocers_tasks_ask_churn_and_conversion():
+def test_the_grocers_tasks_ask_churn_conversion_and_lookalike():
     assert [(task.name, task.kind, task.target_kind) for task in complete_journey.TASKS] == [
         ("churn", "churn", "purchase"),
         ("conversion", "conversion", "coupon_redemption"),
+        ("lookalike", "lookalike", "purchase"),
     ]
