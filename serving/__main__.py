@@ -82,7 +82,7 @@ def _serve(given: argparse.Namespace) -> None:
 def _report(given: argparse.Namespace) -> None:
     from serving.report import write_reports
 
-    write_reports(given.run, given.out, given.lang)
+    write_reports(given.run, given.out, [given.lang])
     print(f"reports: {given.out}")
 
 
@@ -90,12 +90,12 @@ def _publish(given: argparse.Namespace) -> None:
     from features.lock import locked
     from serving.batch import score_base
     from serving.report import write_reports
+    from serving.words import LANGUAGES
 
     with locked(given.run):
         by_task = score_base(given.run)
         reports = given.run / "reports"
-        for language in ("en", "zh"):
-            write_reports(given.run, reports, language)
+        write_reports(given.run, reports, LANGUAGES)
     for task, table in by_task.items():
         print(f"{task}: {len(table):,} customers scored as of {table['as_of'].iloc[0]}, {int((table['band'] == 'high').sum()):,} high")
     asked = {"customers": [{"customer_id": next(iter(by_task.values()))["customer_id"].iloc[0]}]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.reasons import number
+from serving.words import number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ def _overdue(ratio: NDArray[np.float64], count: NDArray[np.float64]) -> tuple[Ma
 
 def _price_sensitive(share: NDArray[np.float64]) -> tuple[Mask, dict[str, str]]:
     least = max(_top(share, 0.2), 0.05)
-    return share >= least, {"share": f"{100 * least:.0f}%"}
+    return share >= least, {"share": percent(least, 0)}
 
 
 def _loyal(weeks: NDArray[np.float64]) -> tuple[Mask, dict[str, str]]:

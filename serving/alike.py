@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import UsageError, first_few
-from serving.reasons import shown, words_of
+from serving.words import Voice
 
 if TYPE_CHECKING:
     from training.space import Likeness, Space
@@ -110,12 +110,12 @@ class SpaceBase:
         column = self.space.columns[j]
         value: float | str | None = None if np.isnan(code) else column.levels[int(code)] if column.is_category else code
         averages = self.space.reference["averages"][column.name]
-        label = column.label_zh if language == "zh" else column.label_en
-        told = {"value": shown(value, column.unit, language), "average": shown(averages["all"], column.unit, language, is_average=True),
-                "seeds": shown(averages["seeds"], column.unit, language, is_average=True)}
+        voice = Voice(language)
+        told = {"label": voice.label(column), "value": voice.shown(value, column.unit), "average": voice.shown(averages["all"], column.unit, is_average=True),
+                "seeds": voice.shown(averages["seeds"], column.unit, is_average=True)}
         return {
-            "family": column.family, "feature": column.name, "label": label, "value": value, "average": averages["all"], "seeds": averages["seeds"],
-            "contribution": contribution, "sentence": words_of(language)["alike"].format(label=label, **told)}
+            "family": column.family, "feature": column.name, "label": told["label"], "value": value, "average": averages["all"], "seeds": averages["seeds"],
+            "contribution": contribution, "sentence": voice.words["reasons"]["alike"].format(**told)}
 
     def _require(self, n_given: int, n_known: int) -> None:
         if n_known < MIN_SEEDS:

@@ -10,7 +10,7 @@ Point = tuple[float, float]
 
 def _axes(width: int, height: int, left: int, x_label: str, y_label: str, most: float) -> list[str]:
     """A frame with four grid lines, percent on both axes from 0 to `most`."""
-    parts = []
+    parts = ['<g class="axis">']
     for i in range(5):
         share = i / 4
         x, y = left + share * (width - left - 14), 10 + (1 - share) * (height - 56)
@@ -18,6 +18,7 @@ def _axes(width: int, height: int, left: int, x_label: str, y_label: str, most: 
         parts.append(f'<line x1="{left}" x2="{width - 14}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ea"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         parts.append(f'<text x="{x:.1f}" y="{height - 28}" text-anchor="middle">{text}</text>')
+    parts.append("</g>")
     parts.append(f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle" fill="{INK}">{escape(x_label)}</text>')
     parts.append(f'<text transform="translate(11 {(height - 46) / 2 + 10:.0f}) rotate(-90)" text-anchor="middle" fill="{INK}">{escape(y_label)}</text>')
     return parts
@@ -74,17 +75,43 @@ def bars(rows: Sequence[tuple[str, float]], title: str) -> Markup:
     return _svg(width, 12 + step * len(rows), title, parts)
 
 
-def shape(points: Sequence[Point], title: str) -> Markup:
-    """A small picture of contribution against value, with a line at no contribution. Places are ranks, so tails do not squeeze it."""
+def pairs(rows: Sequence[tuple[str, float, float]], first: str, second: str) -> Markup:
+    """For each name two horizontal bars beside each other, with their numbers: what was expected, what came."""
+    if not rows:
+        return Markup("")
+    width, step, left = 560, 52, 90
+    most = max([1.0, *(max(a, b) for _, a, b in rows)])
+    parts = []
+    for i, (name, *values) in enumerate(rows):
+        parts.append(f'<text x="{left - 8}" y="{46 + i * step}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
+        for j, (value, colour) in enumerate(zip(values, (SOFT, OURS), strict=True)):
+            y, long = 24 + i * step + j * 20, value / most * (width - left - 60)
+            parts.append(f'<rect x="{left}" y="{y}" width="{max(long, 1):.1f}" height="16" rx="2" fill="{colour}"/>')
+            parts.append(f'<text x="{left + long + 6:.1f}" y="{y + 13}" fill="{INK}">{value:,.0f}</text>')
+    for name, colour, x in ((first, SOFT, left), (second, OURS, left + 150)):
+        parts.append(f'<rect x="{x}" y="2" width="12" height="12" rx="2" fill="{colour}"/><text x="{x + 18}" y="12" fill="{INK}">{escape(name)}</text>')
+    return _svg(width, 24 + step * len(rows), f"{first}, {second}", parts)
+
+
+def shape(points: Sequence[Point], ticks: Sequence[str], title: str) -> Markup:
+    """A small picture of contribution against value, with a line at no contribution and the first, middle and last value under it.
+
+    Places are ranks, so tails do not squeeze it.
+    """
     if len(points) < 2:
         return Markup("")
-    width, height = 120, 36
+    width, height = 150, 40
     most = max(abs(y) for _, y in points) or 1.0
-    at = [(4 + i * (width - 8) / (len(points) - 1), height / 2 - y / most * (height / 2 - 4)) for i, (_, y) in enumerate(points)]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+    xs = [6 + i * (width - 12) / (len(points) - 1) for i in range(len(points))]
+    path = " ".join(f"{x:.1f},{height / 2 - y / most * (height / 2 - 4):.1f}" for x, (_, y) in zip(xs, points, strict=True))
     parts = [f'<line x1="0" x2="{width}" y1="{height / 2}" y2="{height / 2}" stroke="#d5dade"/>',
              f'<polyline points="{path}" fill="none" stroke="{OURS}" stroke-width="2"/>']
-    return Markup(f'<svg class="shape" role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{"".join(parts)}</svg>')
+    last = len(points) - 1
+    marks = {0: "start", last: "end"} | ({last // 2: "middle"} if len(points) > 3 else {})
+    for i, anchor in marks.items():
+        x = {"start": 0, "end": width}.get(anchor, xs[i])
+        parts.append(f'<text x="{x:.1f}" y="{height + 13}" text-anchor="{anchor}" font-size="11">{escape(ticks[i])}</text>')
+    return Markup(f'<svg class="shape" role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height + 16}" fill="{SOFT}">{"".join(parts)}</svg>')
 
 
 def columns(rows: Sequence[tuple[str, float]], title: str) -> Markup:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from features.errors import ContractError, UsageError
 from serving.alike import SpaceBase, trained_seeds
 from serving.champions import Champion, champions
+from serving.words import Voice
 from training.space import Space
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Features = Mapping[str, float | str | None]
 Asked = tuple[str, Features | None]
-
-_WHY = {
-    "en": {"unknown": "this customer is not in the base of {as_of}", "not_asked": "this customer is known, but {task} asks about {who} only"},
-    "zh": {"unknown": "基准日 {as_of} 的客户名单中没有该客户", "not_asked": "该客户在册，但 {task} 任务只面向{who}"},
-}
 
 
 @dataclass(frozen=True)
@@ -128,15 +124,11 @@ class TaskBase:
         return results
 
     def _why(self, word: str, language: str) -> str:
-        asks = self.model.task.get("eligibility", {})
-        days, kind = asks.get("active_days"), asks.get("active_kind", "purchase").replace("_", " ")
-        met = asks.get("received_kind")
-        if language == "zh":
-            who = f"此前 {days} 天内有活动的客户" if days else "当时有活动的客户"
-        else:
-            who = f"customers with a {kind} in the {days} days before {self.as_of}" if days else f"customers who were active before {self.as_of}"
-            who += f" who have met a {met.replace('_', ' ')}" if met else ""
-        return _WHY[language][word].format(as_of=self.as_of, task=self.task, who=who)
+        voice, asks = Voice(language), self.model.task["eligibility"]
+        words, received = voice.words["not_found"], asks.get("received_kind")
+        met = words["met"].format(received=voice.kind(received)) if received else ""
+        who = words["who"].format(active=voice.kind(asks["active_kind"]), days=asks["active_days"], as_of=self.as_of, met=met)
+        return str(words[word]).format(as_of=self.as_of, task=self.task, who=who)
 
 
 @dataclass(frozen=True)
@@ -203,7 +195,7 @@ def read_info(run: Path) -> Info:
 
 def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
     """Read `features/base.parquet` and score it with each champion. Raises: ContractError where they do not fit."""
-    frame = _read_parquet(run)
+    frame = read_base(run)
     missing = [name for name in ("customer_id", *(f"eligible_{task}" for task in served)) if name not in frame.columns]
     if missing:
         raise _unfit(run, f"features/base.parquet needs the columns {', '.join(missing)}", "none")
@@ -226,7 +218,8 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
     return Base(info, tasks, spaces)
 
 
-def _read_parquet(run: Path) -> "pd.DataFrame":
+def read_base(run: Path) -> "pd.DataFrame":
+    """Read `features/base.parquet`. Grain: customer. Raises: ContractError."""
     import pandas as pd
 
     try:

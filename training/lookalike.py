@@ -88,7 +88,7 @@ def train_space(dataset: Dataset, task: Task, frame: "pd.DataFrame", features: S
         "base_rate": round(float(is_seed.mean()), 5), "split": split, "train_as_of": _stamps(rows.as_ofs[~held_out]), "test_as_of": _stamps(rows.as_ofs[held_out]),
         "winner": params.ranker, "params": asdict(params), "chosen_by": {"metric": "auc", "on": "train, four folds of customers", "candidates": choice},
         "excluded": why, "auc": None, "average_precision": None, "log_loss": None, "brier": None, "ece": None}
-    return TrainedSpace(_refit(dataset, task, pool, columns, params, record), record)
+    return TrainedSpace(_refit(dataset, task, pool, columns, params, record, features), record)
 
 
 def write_population(
@@ -271,12 +271,14 @@ def _copies(x: Matrix, columns: tuple[Column, ...], why: dict[str, str], task: T
     return found
 
 
-def _refit(dataset: Dataset, task: Task, pool: Pool, columns: tuple[Column, ...], params: Params, record: dict[str, Any]) -> Space:
+def _refit(
+    dataset: Dataset, task: Task, pool: Pool, columns: tuple[Column, ...], params: Params, record: dict[str, Any], features: Sequence[Feature],
+) -> Space:
     """The space of everybody, with all seeds as its example, and averages of seeds and population for the reasons."""
     space = make_space(f"{dataset.name}.{task.name}", asdict(task), columns, pool.x, params)
     card = {
         **record, "data": dataset.name, "fingerprint": dataset.fingerprint, "licence": dataset.licence, "currency": dataset.currency, "zone": dataset.zone,
-        "packages": {name: version(name) for name in PACKAGES},
+        "labels": {feature.name: {"en": feature.label_en, "zh": feature.label_zh} for feature in features}, "packages": {name: version(name) for name in PACKAGES},
         "figures": "of the held-out seeds, by a space fitted without them; the space registered is fitted on everybody"}
     reference = averages_of(columns, pool.x, {"all": np.ones(len(pool.x), dtype=bool), "seeds": pool.is_seed})
     return replace(space, example=space.fit(pool.x, pool.is_seed), reference=reference, card=card)

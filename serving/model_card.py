@@ -1,0 +1,94 @@
+"""The card of a served model: what it is, what it learned from, how it was judged, and what it is not for (Mitchell et al. 2019)."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from training.space import Space
+
+if TYPE_CHECKING:
+    from serving.scoring import Base
+    from training.saved_model import SavedModel
+
+# What a record's blocks of time are for, in the order of time.
+_BLOCKS = {
+    "train_as_of": "parameters tried on", "tune_as_of": "parameters chosen on", "calibrate_as_of": "winner chosen on", "test_as_of": "judged on",
+    "fit_as_of": "the model judged was fitted on", "refit_as_of": "the model served was fitted on"}
+_CANDIDATES = ("lightgbm", "logistic", "blend", "rule")
+_FIGURES = ("auc", "average_precision", "log_loss", "brier", "lift_at_5", "lift_at_10", "lift_at_20", "recall_at_10")
+Rows = list[tuple[str, str]]
+
+
+def served(base: "Base") -> "Iterator[tuple[str, SavedModel | Space, str]]":
+    """Task, champion and version of all that a base serves."""
+    for name, task in base.tasks.items():
+        yield name, task.model, task.version
+    for name, space in base.spaces.items():
+        yield name, space.space, space.version
+
+
+def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
+    """The card as titles and rows of text, in English."""
+    said, task = model.card, model.task
+    is_space = isinstance(model, Space)
+    sections: list[tuple[str, Rows]] = [
+        ("What it is", [
+            ("task", said["question"]), ("model", f"{model.name} version {version}"), ("kind", said["winner"]),
+            ("gives", "likeness to seeds, which is no probability" if is_space else "a calibrated probability, and contributions that add up to its log odds"),
+            ("grade", said["grade"]), ("parameters", _text(said["params"])),
+            ("windows, days", _text(task["windows"])), ("who is asked about", _text({name: value for name, value in task["eligibility"].items() if value}))]),
+        ("Data", [
+            ("data set", f"{said['data']}, licence {said['licence']}"), ("fingerprint", said["fingerprint"]), ("zone, currency", f"{said['zone']}, {said['currency']}"),
+            ("rows, positives" if not is_space else "customers, seeds", f"{said['rows']:,}, {said['positives']:,} ({100 * said['base_rate']:.1f}%)"),
+            ("inputs", f"{len(model.columns)}: {', '.join(column.name for column in model.columns)}"),
+            ("sensitive inputs, never named in reasons", ", ".join(column.name for column in model.columns if column.is_sensitive) or "none")]),
+        ("How it was judged", [*[(words, _span(said[name])) for name, words in _BLOCKS.items() if said.get(name)], ("figures", said["figures"]), ("chosen by", _text(said["chosen_by"]))])]
+    sections.append(("Figures on what it had not seen, with 95% intervals over customers", _space_figures(said) if is_space else _figures(said)))
+    sections.append(("Left out", _left_out(said)))
+    sections.append(("Meant for", [
+        ("use", "ordering these customers for an audience like the seeds" if is_space else "ordering and counting the customers of the task, until its horizon is over"),
+        ("not for", "credit, work, housing, prices for single persons, or anything with legal effect; customers whom the task does not ask about; proof of a cause"),
+        ("known limits", "its figures are of the past seasons that the data hold; a change of who gets campaigns changes what it predicts")]))
+    sections.append(("Made with", [(name, number) for name, number in said["packages"].items()]))
+    return {"title": f"{model.name} version {version}", "sections": [(title, rows) for title, rows in sections if rows]}
+
+
+def _figures(said: dict[str, Any]) -> Rows:
+    rows: Rows = [(f"{name}, {kind}{' (served)' if kind == said['winner'] else ''}", _with_interval(said[kind], name)) for name in _FIGURES for kind in _CANDIDATES if name in said[kind]]
+    gain = said["gain_over_rule"]
+    return [
+        ("rows, positives, customers judged", f"{said['test_rows']:,}, {said['test_positives']:,}, {said['test_customers']:,}"), *rows,
+        (f"AUC above the rule {said['rule']['name']}", f"{gain['auc']:+.4f} [{gain['interval'][0]:+.4f}, {gain['interval'][1]:+.4f}]"),
+        ("mean predicted, observed", f"{said['mean_predicted']:.4f}, {said['mean_observed']:.4f}"),
+        ("calibration slope, intercept", f"{said['calibration_slope']:.3f}, {said['calibration_intercept']:+.3f}"),
+        ("expected calibration error; by chance alone", f"{said['ece']:.4f}; {said['ece_by_chance']['mean']:.4f}, at most {said['ece_by_chance']['percentile_95']:.4f} in 95%"),
+        ("AUC of customers never met before", "not known" if said["auc_unseen_customers"] is None else f"{said['auc_unseen_customers']:.4f}"),
+        *[(name.replace("_", " "), f"{area:.4f}") for name, area in said["ablations"].items() if area is not None]]
+
+
+def _space_figures(said: dict[str, Any]) -> Rows:
+    gain = said["gain_over_rule"]
+    return [
+        ("customers, seeds judged", f"{said['test_rows']:,}, {said['test_seeds']:,} ({'later' if said['split'] == 'later' else said['split']})"),
+        *[(f"{name}, {kind}{' (served)' if kind == said['winner'] else ''}", _with_interval(figures, name))
+          for name in _FIGURES for kind, figures in {**said["rankers"], "rule": said["rule"]}.items() if name in figures],
+        (f"lift at 10% above the plain filter {said['rule']['name']}", f"{gain['lift_at_10']:+.2f} [{gain['interval'][0]:+.2f}, {gain['interval'][1]:+.2f}]"),
+        ("lift at 10% of random seeds", f"{said['random_seed_lift']:.2f} [{said['random_seed_interval'][0]:.2f}, {said['random_seed_interval'][1]:.2f}]"),
+        ("lift at 10% with what is left out", f"{said['with_excluded']['lift_at_10']:.2f}")]
+
+
+def _left_out(said: dict[str, Any]) -> Rows:
+    return list(said.get("excluded", {}).items())
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    low, high = figures[f"{name}_interval"]
+    return f"{figures[name]:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _span(stamps: list[str]) -> str:
+    return f"{stamps[0][:10]} to {stamps[-1][:10]}, {len(stamps)} snapshots (UTC)" if len(stamps) > 1 else f"{stamps[0][:10]} (UTC)"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace('"', "").strip("{}")

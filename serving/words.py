@@ -1,0 +1,122 @@
+"""The words of a language, and how its readers write questions, dates and amounts. One file of words for each language."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from training.saved_model import Column
+
+_FOLDER = Path(__file__).parent / "words"
+LANGUAGES = ("en", "zh")
+_WITHOUT_MINOR_UNITS = {"JPY", "KRW", "VND", "CLP", "ISK"}
+# More days than this are told by the first, the last and how many there are.
+MOST_DAYS = 4
+
+
+@cache
+def words_of(language: str) -> dict[str, Any]:
+    """The words of a language, read once."""
+    return tomllib.loads((_FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+class Voice:
+    """One language and one calendar: `say` fills a sentence, the rest writes values as its readers do."""
+
+    def __init__(self, language: str, zone: str = "UTC") -> None:
+        self.language, self.words, self.zone = language, words_of(language), ZoneInfo(zone)
+
+    def say(self, key: str, **values: Any) -> str:
+        """The sentence of that key with its values."""
+        return str(self.words[key]).format(**values)
+
+    def day(self, stamp: str) -> str:
+        """An instant (ISO, UTC) or a date -> the day that customers call it."""
+        moment = datetime.fromisoformat(stamp)
+        local = moment.astimezone(self.zone) if moment.tzinfo else moment
+        return self.say("date", year=local.year, month=local.month, day=local.day)
+
+    def days(self, stamps: Sequence[str]) -> str:
+        """Some days in a row."""
+        told = [self.day(stamp) for stamp in stamps]
+        return str(self.words["and_day"]).join(told) if len(told) <= MOST_DAYS else self.say("day_range", first=told[0], last=told[-1], n=len(told))
+
+    def label(self, column: "Column") -> str:
+        """What a column is called."""
+        return column.label_zh if self.language == "zh" else column.label_en
+
+    def kind(self, name: str) -> str:
+        """What a kind of event is called; one that nobody knows here, as the data name it."""
+        return str(self.words["kinds"].get(name, name.replace("_", " ")))
+
+    def event(self, task: Mapping[str, Any]) -> str:
+        """The event that a task is about, with its category where one is named."""
+        event, category = self.kind(task["target_kind"]), task.get("target_category")
+        return self.say("in_category", event=event, category=category) if category else event
+
+    def goal(self, task: Mapping[str, Any]) -> str:
+        """What a customer does whom the task finds: leaves, buys, redeems a coupon."""
+        if task["kind"] == "churn":
+            return str(self.words["goal_churn"])
+        goal = self.words["goals"].get(task["target_kind"]) or self.say("goal_other", kind=self.kind(task["target_kind"]))
+        category = task.get("target_category")
+        return self.say("goal_in_category", goal=goal, category=category) if category else str(goal)
+
+    def question(self, task: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+        """A task in one plain sentence; `labels` name the features."""
+        asks, seeds = task["eligibility"], task.get("seeds") or {}
+        met = self.say("question_met", received=self.kind(asks["received_kind"])) if asks.get("received_kind") else ""
+        return self.say(
+            f"question_{task['kind']}", event=self.event(task), days=task["windows"]["horizon_days"], active=self.kind(asks["active_kind"]),
+            active_days=asks["active_days"], met=met, seeds=self.seeds(seeds, labels))
+
+    def seeds(self, seeds: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+        """Who the seeds of a lookalike task are."""
+        if seeds.get("event_kind"):
+            first, last = seeds.get("from_date"), seeds.get("until_date")
+            dates = self.say("seeds_dates", first=self.day(first), last=self.day(last)) if first and last else ""
+            return self.say("seeds_event", event=self.kind(seeds["event_kind"]), dates=dates)
+        if seeds.get("column"):
+            return self.say("seeds_top", share=percent(seeds["top_share"], 0), label=labels.get(seeds["column"], seeds["column"]))
+        return str(self.words["seeds_list"])
+
+    def currency(self, code: str) -> str:
+        """A currency by its name; by its code where it has none here."""
+        return str(self.words["currencies"].get(code, code))
+
+    def shown(self, value: float | str | None, unit: str, is_average: bool = False) -> str:
+        """A value as a person would write it: money with its currency, shares in percent, days as days, counts whole.
+
+        Units: a currency code, share, days, category; any other is a plain number.
+        """
+        words = self.words["reasons"]
+        if value is None:
+            return str(words["not_known"])
+        if isinstance(value, str):
+            return value
+        if len(unit) == 3 and unit.isalpha() and unit.isupper():
+            return str(words["money"]).format(amount=f"{value:,.{0 if unit in _WITHOUT_MINOR_UNITS else 2}f}", code=unit, currency=self.currency(unit))
+        if unit == "share":
+            return percent(value, 0 if abs(value) >= 0.1 or value == 0 else 1)
+        if unit == "days":
+            n = number(value, 0 if abs(value) >= 10 else 1)
+            return str(words["day"] if n == "1" else words["days"].format(n=n))
+        if unit in ("ratio", "nats"):
+            return number(value, 2)
+        return number(value, 1 if is_average else 2)
+
+
+def number(value: float, digits: int) -> str:
+    """At most `digits` decimals, without trailing zeros, thousands apart."""
+    text = f"{value:,.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 1 in percent."""
+    return f"{100 * share:.{digits}f}%"
