@@ -23,7 +23,7 @@ def page(base: "SpaceBase", info: "Info", voice: Voice) -> dict[str, Any]:
     Raises: UsageError where too few of the seeds are in the base.
     """
     space, card, words, say = base.space, base.space.card, voice.words, voice.say
-    labels = {name: said[voice.language] for name, said in card["labels"].items()}
+    labels = {name: voice.named(said) for name, said in card["labels"].items()}
     rule = labels.get(card["rule"]["name"], card["rule"]["name"])
     found = base.audience(reach=max(1, round(SHARE * (len(base.ids) - len(base.seed_ids)))))
     valid_until = datetime.fromisoformat(info.as_of) + timedelta(days=space.task["windows"]["horizon_days"])
@@ -73,7 +73,9 @@ def shared(base: "SpaceBase", found: "Audience", voice: Voice) -> list[dict[str,
         value = averages[columns[j].name][group]
         return "–" if value is None else voice.shown(value, columns[j].unit, is_average=True)
 
-    return [{"label": voice.label(columns[j]), "family": voice.words[columns[j].family], **{group: told(j, group) for group in ("seeds", "tenth", "all")}} for j in map(int, chosen)]
+    return [
+        {"label": voice.label(columns[j]), "family": voice.words[columns[j].family], **{group: told(j, group) for group in ("seeds", "tenth", "all")}}
+        for j in map(int, chosen)]
 
 
 def _ranker(name: str, said: dict[str, Any], is_winner: bool) -> dict[str, Any]:

@@ -13,9 +13,9 @@ def _axes(width: int, height: int, left: int, x_label: str, y_label: str, most: 
     parts = ['<g class="axis">']
     for i in range(5):
         share = i / 4
-        x, y = left + share * (width - left - 14), 10 + (1 - share) * (height - 56)
+        x, y = left + share * (width - left - 22), 10 + (1 - share) * (height - 56)
         text = f"{share * most * 100:.0f}%"
-        parts.append(f'<line x1="{left}" x2="{width - 14}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ea"/>')
+        parts.append(f'<line x1="{left}" x2="{width - 22}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ea"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         parts.append(f'<text x="{x:.1f}" y="{height - 28}" text-anchor="middle">{text}</text>')
     parts.append("</g>")
@@ -35,7 +35,7 @@ def curves(lines: Sequence[tuple[str, str, Sequence[Point]]], x_label: str, y_la
     width, height, left = 560, 340, 62
     parts = _axes(width, height, left, x_label, y_label, 1.0)
     for i, (name, colour, points) in enumerate(lines):
-        path = " ".join(f"{left + x * (width - left - 14):.1f},{10 + (1 - y) * (height - 56):.1f}" for x, y in points)
+        path = " ".join(f"{left + x * (width - left - 22):.1f},{10 + (1 - y) * (height - 56):.1f}" for x, y in points)
         dash = ' stroke-dasharray="4 4"' if i == len(lines) - 1 else ""
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"{dash}/>')
         y = height - 76 - 20 * (len(lines) - 1 - i)
@@ -51,7 +51,7 @@ def against(points: Sequence[tuple[float, float, int]], x_label: str, y_label: s
     parts = _axes(width, height, left, x_label, y_label, most)
 
     def place(x: float, y: float) -> Point:
-        return left + min(x, most) / most * (width - left - 14), 10 + (1 - min(max(y, 0), most) / most) * (height - 56)
+        return left + min(x, most) / most * (width - left - 22), 10 + (1 - min(max(y, 0), most) / most) * (height - 56)
 
     (x0, y0), (x1, y1) = place(0, 0), place(most, most)
     parts.append(f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{SOFT}" stroke-dasharray="4 4"/>')

@@ -42,9 +42,10 @@ def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
             ("rows, positives" if not is_space else "customers, seeds", f"{said['rows']:,}, {said['positives']:,} ({100 * said['base_rate']:.1f}%)"),
             ("inputs", f"{len(model.columns)}: {', '.join(column.name for column in model.columns)}"),
             ("sensitive inputs, never named in reasons", ", ".join(column.name for column in model.columns if column.is_sensitive) or "none")]),
-        ("How it was judged", [*[(words, _span(said[name])) for name, words in _BLOCKS.items() if said.get(name)], ("figures", said["figures"]), ("chosen by", _text(said["chosen_by"]))])]
+        ("How it was judged", [*[(words, _span(said[name])) for name, words in _BLOCKS.items() if said.get(name)],
+            ("figures", said["figures"]), ("chosen by", _text(said["chosen_by"]))])]
     sections.append(("Figures on what it had not seen, with 95% intervals over customers", _space_figures(said) if is_space else _figures(said)))
-    sections.append(("Left out", _left_out(said)))
+    sections.append(("Left out", list(said.get("excluded", {}).items())))
     sections.append(("Meant for", [
         ("use", "ordering these customers for an audience like the seeds" if is_space else "ordering and counting the customers of the task, until its horizon is over"),
         ("not for", "credit, work, housing, prices for single persons, or anything with legal effect; customers whom the task does not ask about; proof of a cause"),
@@ -54,7 +55,7 @@ def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
 
 
 def _figures(said: dict[str, Any]) -> Rows:
-    rows: Rows = [(f"{name}, {kind}{' (served)' if kind == said['winner'] else ''}", _with_interval(said[kind], name)) for name in _FIGURES for kind in _CANDIDATES if name in said[kind]]
+    rows = _by_candidate({kind: said[kind] for kind in _CANDIDATES}, said["winner"])
     gain = said["gain_over_rule"]
     return [
         ("rows, positives, customers judged", f"{said['test_rows']:,}, {said['test_positives']:,}, {said['test_customers']:,}"), *rows,
@@ -70,20 +71,20 @@ def _space_figures(said: dict[str, Any]) -> Rows:
     gain = said["gain_over_rule"]
     return [
         ("customers, seeds judged", f"{said['test_rows']:,}, {said['test_seeds']:,} ({'later' if said['split'] == 'later' else said['split']})"),
-        *[(f"{name}, {kind}{' (served)' if kind == said['winner'] else ''}", _with_interval(figures, name))
-          for name in _FIGURES for kind, figures in {**said["rankers"], "rule": said["rule"]}.items() if name in figures],
+        *_by_candidate({**said["rankers"], "rule": said["rule"]}, said["winner"]),
         (f"lift at 10% above the plain filter {said['rule']['name']}", f"{gain['lift_at_10']:+.2f} [{gain['interval'][0]:+.2f}, {gain['interval'][1]:+.2f}]"),
         ("lift at 10% of random seeds", f"{said['random_seed_lift']:.2f} [{said['random_seed_interval'][0]:.2f}, {said['random_seed_interval'][1]:.2f}]"),
         ("lift at 10% with what is left out", f"{said['with_excluded']['lift_at_10']:.2f}")]
 
 
-def _left_out(said: dict[str, Any]) -> Rows:
-    return list(said.get("excluded", {}).items())
-
-
-def _with_interval(figures: dict[str, Any], name: str) -> str:
-    low, high = figures[f"{name}_interval"]
-    return f"{figures[name]:.4f} [{low:.4f}, {high:.4f}]"
+def _by_candidate(candidates: dict[str, dict[str, Any]], winner: str) -> Rows:
+    rows: Rows = []
+    for name in _FIGURES:
+        for kind, figures in candidates.items():
+            if name in figures:
+                low, high = figures[f"{name}_interval"]
+                rows.append((f"{name}, {kind}{' (served)' if kind == winner else ''}", f"{figures[name]:.4f} [{low:.4f}, {high:.4f}]"))
+    return rows
 
 
 def _span(stamps: list[str]) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 
 from features.dataset import Dataset
 from features.errors import ContractError, UsageError
-from features.files import write_json, written_whole
+from features.files import write_json
 from features.tasks import Task
 from serving.audience import CONTACTED, HOLDOUT, detectable, treatments
 from serving.champions import recorded_task
+from serving.pages import write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,13 +190,8 @@ def write_outcomes(told: Outcomes, path: Path, language: str = "en") -> None:
         return
     if path.suffix != ".html":
         raise UsageError(f"--out must end in .html or .json, found {path.name}; name it so")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     words = tomllib.loads((_HERE / "words" / f"outcomes.{language}.toml").read_text(encoding="utf-8"))
-    environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = environment.get_template("outcomes.html.j2").render(told=told, words=words, lang=language, percent=_percent, points=_points)
-    with written_whole(path) as aside:
-        aside.write_text(html, encoding="utf-8")
+    write_page(path, "outcomes.html.j2", {"told": told, "words": words, "lang": language, "percent": _percent, "points": _points})
 
 
 def table_rows(told: Outcomes) -> list[tuple[str, ...]]:

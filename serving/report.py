@@ -1,25 +1,20 @@
 """The marketers' reports: for each task a page in each language and a model card, and an index; all open offline. Every number comes from the run."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import UsageError
-from features.files import write_json, written_whole
+from features.files import write_json
 from serving import alike_page, model_card, task_page
+from serving.pages import write_page
 from serving.words import LANGUAGES, Voice
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jinja2 import Environment
 
     from serving.scoring import Base
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_reports(run: Path, out: Path, languages: Sequence[str] = ("en",)) -> list[Path]:
@@ -63,24 +58,9 @@ def _others(out: Path, stem: str, language: str, languages: Sequence[str]) -> li
     return [(other, Voice(other).words["language"], f"{stem}.{other}.html") for other in there]
 
 
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    script = (_TEMPLATES / "reach.js").read_text(encoding="utf-8")
-    # The page may run this one script and nothing else.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    made.globals.update(script=script, script_hash=f"sha256-{digest}")
-    return made
-
-
 def _write(path: Path, template: str, said: dict[str, Any]) -> Path:
     voice = Voice(said["lang"])
-    html = _environment().get_template(template).render(**said, words=voice.words, say=voice.say)
-    with written_whole(path) as aside:
-        aside.write_text(html, encoding="utf-8")
-    return path
+    return write_page(path, template, {**said, "words": voice.words, "say": voice.say})
 
 
 def _name_in_run(run: Path, written: list[Path]) -> None:

@@ -142,7 +142,8 @@ def reached(n: int, share: int) -> int:
 def _reach_row(said: dict[str, Any], share: int) -> dict[str, str]:
     n, hits = reached(said["customers"], share), said["hits"][share]
     return {
-        "share": f"{share}%", "reached": f"{n:,}", "hits": f"{hits:,.0f}", "of_all": percent(hits / said["hits"][100] if said["hits"][100] else 0.0, 0), "wasted": f"{n - hits:,.0f}"}
+        "share": f"{share}%", "reached": f"{n:,}", "hits": f"{hits:,.0f}",
+        "of_all": percent(hits / said["hits"][100] if said["hits"][100] else 0.0, 0), "wasted": f"{n - hits:,.0f}"}
 
 
 def _drivers(task: "TaskBase", voice: Voice, labels: dict[str, str]) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """The words of a language, and how its readers write questions, dates and amounts. One file of words for each language."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "words"
 LANGUAGES = ("en", "zh")
 _WITHOUT_MINOR_UNITS = {"JPY", "KRW", "VND", "CLP", "ISK"}
+_BETWEEN = re.compile(r"(?<=[\u4e00-\u9fff])(?=[0-9A-Za-z])|(?<=[0-9A-Za-z%])(?=[\u4e00-\u9fff])")
 # More days than this are told by the first, the last and how many there are.
 MOST_DAYS = 4
 
@@ -47,7 +49,11 @@ class Voice:
 
     def label(self, column: "Column") -> str:
         """What a column is called."""
-        return column.label_zh if self.language == "zh" else column.label_en
+        return self.named({"en": column.label_en, "zh": column.label_zh})
+
+    def named(self, labels: Mapping[str, str]) -> str:
+        """A label by language; Chinese stands apart from digits and Latin letters, as in every sentence here."""
+        return _BETWEEN.sub(" ", labels["zh"]) if self.language == "zh" else labels["en"]
 
     def kind(self, name: str) -> str:
         """What a kind of event is called; one that nobody knows here, as the data name it."""
@@ -77,8 +83,11 @@ class Voice:
     def seeds(self, seeds: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         """Who the seeds of a lookalike task are."""
         if seeds.get("event_kind"):
-            first, last = seeds.get("from_date"), seeds.get("until_date")
-            dates = self.say("seeds_dates", first=self.day(first), last=self.day(last)) if first and last else ""
+            first, until = seeds.get("from_date"), seeds.get("until_date")
+            dates = ""
+            if first and until:
+                last = datetime.fromisoformat(until) - timedelta(days=1)
+                dates = self.say("seeds_dates", first=self.day(first), last=self.day(last.isoformat()))
             return self.say("seeds_event", event=self.kind(seeds["event_kind"]), dates=dates)
         if seeds.get("column"):
             return self.say("seeds_top", share=percent(seeds["top_share"], 0), label=labels.get(seeds["column"], seeds["column"]))

@@ -177,10 +177,10 @@ def test_publish_scores_reports_and_says_what_to_type_next(door, run, monkeypatc
     asked = []
     monkeypatch.setitem(sys.modules, "serving.report", types.SimpleNamespace(write_reports=lambda *given: asked.append(given)))
     code, out, _ = door("publish", "--run", run)
-    assert code == 0 and asked == [(run, run / "reports", "en")]
+    assert code == 0 and asked == [(run, run / "reports", ("en", "zh"))]
     assert f"make serve OUT={run}" in out and "curl -s http://127.0.0.1:3000/v1/explain" in out and "-d '{\"customers\": [{\"customer_id\": " in out
     assert "churn: 240 customers scored" in out
-    assert door("report", "--out", "x", "--lang", "zh", "--run", run)[0] == 0 and str(asked[1]) == str((run, type(run)("x"), "zh"))
+    assert door("report", "--out", "x", "--lang", "zh", "--run", run)[0] == 0 and str(asked[1]) == str((run, type(run)("x"), ["zh"]))
 
 
 @pytest.mark.parametrize("command", [[], ["score"], ["serve"], ["report"], ["publish"]])

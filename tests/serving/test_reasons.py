@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.reasons import effect, explain, reasons, shown, target, top_sentences
+from serving.reasons import effect, explain, reasons, target, top_sentences
+from serving.words import Voice
 from training.saved_model import sigmoid
 
 
@@ -87,7 +88,7 @@ def test_nobody_found_has_no_reasons(base):
 
 
 @pytest.mark.parametrize(("value", "unit", "en", "zh"), [
-    (1234.5, "USD", "1,234.50 USD", "1,234.50 USD"), (1234.5, "JPY", "1,234 JPY", "1,234 JPY"), (0.314, "share", "31%", "31%"),
+    (1234.5, "USD", "1,234.50 USD", "1,234.50 美元"), (1234.5, "JPY", "1,234 JPY", "1,234 日元"), (0.314, "share", "31%", "31%"),
     (0.031, "share", "3.1%", "3.1%"),
     (0.0, "share", "0%", "0%"), (1.0, "days", "1 day", "1 天"), (12.34, "days", "12 days", "12 天"), (2.04, "days", "2 days", "2 天"),
     (2.5, "days", "2.5 days", "2.5 天"),
@@ -95,35 +96,35 @@ def test_nobody_found_has_no_reasons(base):
     (None, "USD", "not known", "未知"), ("75K+", "category", "75K+", "75K+"),
 ])
 def test_values_are_written_as_a_person_would(value, unit, en, zh):
-    assert (shown(value, unit), shown(value, unit, "zh")) == (en, zh)
+    assert tuple(Voice(language).shown(value, unit) for language in ("en", "zh")) == (en, zh)
 
 
 def test_averages_of_counts_have_one_decimal():
-    assert shown(6.14, "purchases", is_average=True) == "6.1"
+    assert Voice("en").shown(6.14, "purchases", is_average=True) == "6.1"
 
 
 def test_directions_speak_of_what_the_task_predicts(models):
     churn, conversion = models["churn"], models["conversion"]
     assert [effect(churn, amount) for amount in (0.1, -0.1, 0.0)] == [
         "raises the risk of leaving", "lowers the risk of leaving", "does not change the risk of leaving"]
-    assert effect(conversion, 0.1) == "raises the chance of a coupon redemption" and effect(conversion, -1, "zh") == "降低核销优惠券的可能性"
+    assert effect(conversion, 0.1) == "raises the chance to redeem a coupon" and effect(conversion, -1, "zh") == "降低核销优惠券的可能性"
     conversion = type(conversion)(**{**conversion.__dict__, "task": {"kind": "conversion", "target_kind": "purchase"}})
-    assert target(conversion) == "the chance of buying" and target(conversion, "zh") == "购买的可能性"
+    assert target(conversion) == "the chance to buy" and target(conversion, "zh") == "购买的可能性"
     other = type(conversion)(**{**conversion.__dict__, "task": {"kind": "conversion", "target_kind": "app_visit"}})
-    assert target(other) == "the chance of an app visit"
+    assert target(other) == "the chance to have at least one app visit"
 
 
 def test_sentences_read_whole_in_both_languages(base):
     task = base.tasks["conversion"]
     answers = task.ask([("x", {"purchases_count_28d": 2.0})])
     said = {language: {r["feature"]: r["sentence"] for r in explain(task.model, answers, language, 100)[0]["reasons"]} for language in ("en", "zh")}
-    average = shown(task.model.reference["averages"]["purchases_count_28d"]["all"], "purchases", is_average=True)
-    assert said["en"]["purchases_count_28d"] == f"purchases in the last 28 days: 2, average {average}: lowers the chance of a coupon redemption"
-    assert said["zh"]["purchases_count_28d"] == f"近28天购买次数：2，平均 {average}，降低核销优惠券的可能性"
+    average = Voice("en").shown(task.model.reference["averages"]["purchases_count_28d"]["all"], "purchases", is_average=True)
+    assert said["en"]["purchases_count_28d"] == f"purchases in the last 28 days: 2, average {average}: lowers the chance to redeem a coupon"
+    assert said["zh"]["purchases_count_28d"] == f"近 28 天购买次数：2，平均 {average}，降低核销优惠券的可能性"
     assert said["en"]["days_since_last_purchase"].startswith("days since the last purchase: not known, average")
     assert said["en"]["income_band"].startswith("income band: not known, most often ")
-    assert said["en"]["other"] == "everything else together: does not change the chance of a coupon redemption"
-    assert said["en"]["not_shown"] == "what is not shown, together: raises the chance of a coupon redemption"
+    assert said["en"]["other"] == "everything else together: does not change the chance to redeem a coupon"
+    assert said["en"]["not_shown"] == "what is not shown, together: raises the chance to redeem a coupon"
     assert set(said["en"]) == set(said["zh"])
 
 
