@@ -96,7 +96,7 @@ def actions(frame: "pd.DataFrame", p: NDArray[np.float64], words: dict[str, Any]
         days = next((match[1] for column in columns if (match := re.search(r"_(\d+)d", str(column)))), "")
         rows.append({
             "who": said["who"].format(**{"lookback": days, **numbers}), "where": said["where"], "what": said["what"], "measure": said["measure"],
-            "is_price": action.is_price, "customers": n, "expected": round(float(p[chosen].sum()), 1), "share": round(float(p[chosen].mean()), 4)})
+            "is_price": action.is_price, "customers": n, "expected": round(float(p[chosen].sum()), 1)})
     return rows
 
 

@@ -42,8 +42,10 @@ def page(task: "TaskBase", info: "Info", frame: "pd.DataFrame", voice: Voice) ->
         "task": {**model.task, "rules": None}, "version": task.version, "labels": labels, "bands": band_counts(task, p), "reach": reach(p),
         "found_at_10": {"model": found_at(card["gains"], 0.10), "rule": found_at(card["rule_gains"], 0.10)},
         "actions": actions(frame.set_index("customer_id").loc[task.ids], p, words), "purge_days": windows["gap_days"] + windows["horizon_days"],
+        "averages": {row["feature"]: model.reference["averages"][row["feature"]] for row in card["drivers"]["features"]},
         "mean_off": abs(card["mean_predicted"] / card["mean_observed"] - 1), "card": {name: said for name, said in card.items() if name not in ("params", "recipe")},
         "days": {name: voice.days(stamps) for name, stamps in card.items() if name.endswith("_as_of") and isinstance(stamps, list)}}
+    data["season"] = [(voice.day(day), rate) for day, rate in card["label_rate_by_as_of"].items()]
     bands = _bands(data["bands"], words)
     filled = {
         "goal": goal, "horizon": windows["horizon_days"], "slide": windows["slide_days"], "as_of": data["as_of"], "valid_until": data["valid_until"],
@@ -65,7 +67,7 @@ def page(task: "TaskBase", info: "Info", frame: "pd.DataFrame", voice: Voice) ->
             [(row["name"], then["expected"], then["actual"]) for row, then in zip(bands, card["bands"], strict=True) if row["test_actual"] != words["few"]],
             words["test_expected"], words["test_actual"]),
         "uses": [line.format(**filled) for line in use], "not_uses": [line.format(**filled) for line in words["not_use"]],
-        "reach_rows": [_reach_row(data["reach"], share) for share in REACHES], "reach_success": say(f"reach_success_{kind}", goal=goal),
+        "reach_rows": [_reach_row(row) for row in data["reach"]["rows"]], "reach_success": say(f"reach_success_{kind}", goal=goal),
         "reach_lead": say("reach_lead", as_of=data["as_of"]), "currency": voice.currency(info.currency), "actions": data["actions"],
         "family_chart": charts.bars([(words[row["family"]], row["strength"]) for row in card["drivers"]["families"]], words["drives"]),
         "band_names": [words[band] for band in reversed(BANDS)], "drivers": _drivers(task, voice, labels),
@@ -80,7 +82,7 @@ def page(task: "TaskBase", info: "Info", frame: "pd.DataFrame", voice: Voice) ->
         "judged_lead": say("judged_lead", purge=data["purge_days"]),
         "blocks": [(words[f"block_{name}"], data["days"][f"{name}_as_of"]) for name in ("train", "tune", "calibrate", "test")],
         "candidates": _candidates(card, words, rule), "notes": _notes(card, voice), "season_title": say("season", did=did, goal=goal),
-        "season_chart": charts.columns([(voice.day(day), rate) for day, rate in card["label_rate_by_as_of"].items()], say("season", did=did, goal=goal)),
+        "season_chart": charts.columns(data["season"], say("season", did=did, goal=goal)),
         "made": say("made", model=model.name, version=task.version, fingerprint=card["fingerprint"][:12], as_of=data["as_of"]), "licence": card["licence"]}
 
 
@@ -129,9 +131,13 @@ def _bands(rows: list[dict[str, Any]], words: dict[str, Any]) -> list[dict[str, 
 
 
 def reach(p: Array) -> dict[str, Any]:
-    """How many are expected among the first 0, 1, ... 100 % of customers by score: sums of their probabilities. Shape: p (n,)."""
+    """How many are expected among the first 0, 1, ... 100 % of customers by score: sums of their probabilities; and some shares in rows. Shape: p (n,)."""
     total = np.concatenate([[0.0], np.cumsum(np.sort(p)[::-1])])
-    return {"customers": len(p), "hits": [round(float(total[reached(len(p), share)]), 2) for share in range(101)]}
+    hits = [round(float(total[reached(len(p), share)]), 2) for share in range(101)]
+    rows = [{
+        "share": share / 100, "reached": reached(len(p), share), "hits": hits[share], "of_all": hits[share] / hits[100] if hits[100] else 0.0,
+        "wasted": reached(len(p), share) - hits[share]} for share in REACHES]
+    return {"customers": len(p), "hits": hits, "rows": rows}
 
 
 def reached(n: int, share: int) -> int:
@@ -139,11 +145,10 @@ def reached(n: int, share: int) -> int:
     return (2 * n * share + 100) // 200
 
 
-def _reach_row(said: dict[str, Any], share: int) -> dict[str, str]:
-    n, hits = reached(said["customers"], share), said["hits"][share]
+def _reach_row(row: dict[str, float]) -> dict[str, str]:
     return {
-        "share": f"{share}%", "reached": f"{n:,}", "hits": f"{hits:,.0f}",
-        "of_all": percent(hits / said["hits"][100] if said["hits"][100] else 0.0, 0), "wasted": f"{n - hits:,.0f}"}
+        "share": percent(row["share"], 0), "reached": f"{row['reached']:,}", "hits": f"{row['hits']:,.0f}", "of_all": percent(row["of_all"], 0),
+        "wasted": f"{row['wasted']:,.0f}"}
 
 
 def _drivers(task: "TaskBase", voice: Voice, labels: dict[str, str]) -> list[dict[str, Any]]:

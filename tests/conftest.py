@@ -1,7 +1,10 @@
 """What the tests of every room share: folders written from literal rows, and what must be there for the slow ones."""
 
 import csv
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import count
@@ -15,6 +18,7 @@ from features.dataset import Dataset
 from features.snapshots import features_of, snapshots
 from features.sources import open_dataset
 
+ROOT = Path(__file__).parent.parent
 CHURN = "[tasks.churn]\nhorizon_days = 28\nactive_days = 56\nlookbacks_days = [28, 56]\n"
 
 
@@ -100,3 +104,40 @@ def values_of() -> Callable[..., dict[Any, dict[str, Any]]]:
         return {key[0] if len(as_ofs) == 1 else key: row for key, row in zip(keys, rows, strict=True)}
 
     return values
+
+
+@pytest.fixture(scope="session")
+def door() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """A function: the words after `python -m` -> the finished process, which must have ended well."""
+
+    def called(*words: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=1500, env={**os.environ, "COLUMNS": "200"})
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    return called
+
+
+@pytest.fixture(scope="session")
+def whole_path(door: Callable[..., "subprocess.CompletedProcess[str]"]) -> Callable[..., tuple[dict[str, Any], str, Path]]:
+    """A function: data and a run folder -> run.json, what publish said, and the folder."""
+
+    def path(data: str | Path, run: Path, trials: int = 4) -> tuple[dict[str, Any], str, Path]:
+        door("training", "run", "--data", str(data), "--trials", str(trials), "--run", str(run))
+        said = door("serving", "publish", "--run", str(run)).stdout
+        return json.loads((run / "run.json").read_text(encoding="utf-8")), said, run
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def grocer(whole_path: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The whole path on the grocer. Nothing may change it but a new challenger."""
+    return whole_path("complete-journey", tmp_path_factory.mktemp("grocer"))
+
+
+@pytest.fixture(scope="session")
+def retail(whole_path: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The whole path on dirty transactions alone."""
+    folder = need(ROOT.parent / "shared" / "data" / "online_retail", "the data sets stand beside the project under ../shared/data")
+    return whole_path(folder, tmp_path_factory.mktemp("retail"))
