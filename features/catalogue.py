@@ -1,9 +1,11 @@
 """The catalogue: every feature there is, in six families. A new feature is one entry."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from features.dataset import Attribute
-from features.feature import EACH, EVER, LONGEST, SHORTEST, Aggregate, AsOf, Feature, Formula, days, ratio
+from features.feature import EACH, EVER, LONGEST, SHORTEST, Aggregate, AsOf, Family, Feature, Formula, days, ratio
+from features.tasks import Task, slug
 
 
 def _baskets(statistic: str = "count", column: str = "", window: str = EACH) -> Aggregate:
@@ -110,10 +112,42 @@ TOUCHPOINTS: tuple[Feature, ...] = (
 CATALOGUE = (*BEHAVIOUR, *CONSUMPTION, *INTEREST, *LIFECYCLE, *TOUCHPOINTS)
 
 
+# Kinds of events that have features of their own above, or say nothing of a customer.
+_TOLD = ("purchase", "return", "coupon_redemption", "fee")
+
+
+def of_kinds(kinds: Sequence[str]) -> tuple[Feature, ...]:
+    """How often and how lately customers did what else the data tell: visits, views, completed offers."""
+    return tuple(feature for kind in kinds if kind not in _TOLD for feature in _counted(
+        "events", (("kind", kind),), slug(kind), kind.replace("_", " "), kind, "touchpoints"))
+
+
+def of_targets(tasks: Sequence[Task]) -> tuple[Feature, ...]:
+    """The customer's own past of a category that a task asks about."""
+    asked = {task.target_column(): task for task in tasks if task.target_category}
+    return tuple(feature for column, task in asked.items() for feature in _counted(
+        "lines", (("kind", task.target_kind), ("category", task.target_category)), column, f"{task.target_kind.replace('_', ' ')} in {task.target_category}",
+        task.target_category, "interest"))
+
+
+def _counted(stream: str, where: tuple[tuple[str, str], ...], column: str, what: str, what_zh: str, family: Family) -> tuple[Feature, ...]:
+    en, zh = _plain(what), _plain(what_zh)
+    last = Formula(days, (Aggregate(stream, "min", "age", where, EVER),))
+    return (
+        Feature(f"{column}_count_{{d}}d", family, Aggregate(stream, where=where), "events", f"{en} in the last {{d}} days, times", f"近{{d}}天“{zh}”次数", 0),
+        Feature(f"{column}_count_ever", family, Aggregate(stream, where=where, window=EVER), "events", f"{en} ever, times", f"累计“{zh}”次数", 0),
+        Feature(f"days_since_last_{column}", family, last, "days", f"days since the last {en}", f"距上次“{zh}”天数"))
+
+
+def _plain(text: str) -> str:
+    """A text from the data in a template: its braces are no places to fill."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def profile(attributes: tuple[Attribute, ...], are_undated: bool) -> tuple[Feature, ...]:
     """The profile family: one feature for each attribute that the dataset declares of its customers."""
     return tuple(
-        Feature(a.name, "profile", AsOf(a.name), "category", a.label_en, a.label_zh, is_category=True, is_sensitive=a.is_sensitive, is_undated=are_undated)
+        Feature(_plain(a.name), "profile", AsOf(a.name), "category", _plain(a.label_en), _plain(a.label_zh), is_category=True, is_sensitive=a.is_sensitive, is_undated=are_undated)
         for a in attributes)
 
 

@@ -1,55 +1,64 @@
-"""A company's own folder in the contract's form: `events` (required), `customers`, `items`, `campaigns`, and `dataset.toml`."""
+"""A company's own folder: `events` (required, from one file or several), `customers`, `items`, `campaigns`, and `dataset.toml`."""
 
 import hashlib
-import tomllib
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
 
 from features.contracts import COLUMNS, shaped
-from features.dataset import Attribute, Dataset, minor_units
-from features.engine import connect, local_to_utc, read_table, utc_to_local
-from features.errors import ContractError, UsageError, first_few
+from features.dataset import Attribute, Dataset
+from features.declaration import MONEY, declared_in, require_place, tasks_of
+from features.engine import connect, utc_to_local
+from features.errors import ContractError, first_few
 from features.files import sha256
-from features.tasks import Eligibility, Task, WindowSpec
+from features.parsing import Form, in_minor_units, parsed
+from features.reading import ENDINGS, ending_of, read_file, stem_of
 
-_ENDINGS = (".parquet", ".csv", ".csv.gz", ".csv.zst")
-_REQUIRED = ("event_id", "customer_id", "event_at", "kind")
-_EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+_REQUIRED = {"events": ("customer_id", "event_at", "kind"), "customers": ("customer_id",), "items": ("item_id",), "campaigns": ("campaign_id", "start_at", "end_at")}
+# What a marketer begins, unless an event says otherwise.
+_MARKETERS = ("campaign_received",)
 
 
-def read(folder: Path) -> Dataset:
+@dataclass(frozen=True)
+class Source:
+    """One file that a table comes from, and how its columns are called and written."""
+
+    table: str
+    path: Path
+    columns: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+    values: dict[str, dict[str, str]] = field(default_factory=dict)
+    delimiter: str = ""
+    encoding: str = ""
+    form: Form = field(default_factory=Form)
+
+
+def read(folder: Path, declared: dict[str, Any] | None = None) -> Dataset:
     """Read the folder's tables; times without an offset are in the declared zone, `amount` is in major units of the declared currency.
 
-    Raises: ContractError for an empty folder, a source without zone, an unparsable time or number, mixed currencies.
+    `declared` stands for `dataset.toml` where it is given.
+    Raises: ContractError for an empty folder, a source without zone, a file that is no UTF-8, an unparsable time or number, mixed currencies.
     """
-    found = {name: path for name in COLUMNS for ending in _ENDINGS if (path := folder / f"{name}{ending}").exists()}
-    if "events" not in found:
-        names = sorted(path.name for path in folder.iterdir())
-        raise ContractError(
-            f"the folder {folder} needs a file events{_ENDINGS[0]} or events.csv (also .gz, .zst) with {', '.join(_REQUIRED)}; "
-            f"found {first_few(names) or 'nothing'}; export your events there")
-    declared = _declaration(folder)
-    zone, currency = declared["zone"], str(declared["currency"]).upper()
+    said = declared_in(folder / "dataset.toml") if declared is None else declared
+    sources = sources_of(folder, said)
+    require_place(said, folder / "dataset.toml")
+    zone, currency = said["zone"], said["currency"].upper()
     engine = connect((folder,))
-    raw = {name: read_table(engine, path, *(_REQUIRED if name == "events" else ())) for name, path in found.items()}
+    marketers = (*_MARKETERS, *said.get("marketer_kinds", ()))
 
     tables: dict[str, ir.Table] = {}
-    for name, table in raw.items():
-        for column, (kind, _) in COLUMNS[name].items():
-            if column in table.columns and kind != "string":
-                table = table.mutate(**{column: _parsed(name, table, column, kind, zone)})
-        if name == "events":
-            table = _with_money_and_clock(table, currency, zone)
-        missing = [column for column, (_, may_be_null) in COLUMNS[name].items()
-                   if not may_be_null and column not in table.columns and column != "ingested_at"]
-        if missing:
-            raise ContractError(f"MISSING_COLUMN: {name} needs {', '.join(missing)}; found {', '.join(table.columns)}; add or rename them")
-        tables[name] = engine.create_table(name, shaped(name, table), overwrite=True)
+    for name in COLUMNS:
+        parts = [_part(engine, source, zone, currency, marketers, i) for i, source in enumerate(one for one in sources if one.table == name)]
+        if parts:
+            tables[name] = engine.create_table(name, shaped(name, _together(parts)), overwrite=True)
     if "items" in tables:
         tables["events"] = engine.create_table("events_of_items", _with_goods(tables["events"], tables["items"]))
 
@@ -57,15 +66,98 @@ def read(folder: Path) -> Dataset:
     if not events.event_at.count().to_pyarrow().as_py():
         raise ContractError(f"NO_EVENTS: events needs at least one row with an event_at, found none in {folder}; export your events there")
     first, last = (value.replace(tzinfo=None) for value in events.aggregate(a=events.event_at.min(), b=events.event_at.max()).to_pyarrow().to_pylist()[0].values())
-    until = declared.get("observed_until")
+    until = said.get("observed_until")
     observed_until = _moment("observed_until", until, zone) if until else last + timedelta(seconds=1)
-    extra = [column for column in tables["customers"].columns if column not in COLUMNS["customers"]] if "customers" in tables else []
-    sensitive = set(_list_of(str, "sensitive", declared.get("sensitive", [])))
     digest = hashlib.sha256("".join(sha256(path) for path in sorted(folder.iterdir()) if path.is_file()).encode()).hexdigest()
     return Dataset(
-        declared.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, _tasks(declared, currency.lower()), digest,
-        tuple(Attribute(name, name.replace("_", " "), name, name in sensitive) for name in extra), licence=declared.get("licence", "not stated"),
-        consent=_consent(declared))
+        said.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, tasks_of(said, currency.lower()), digest,
+        _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said))
+
+
+def sources_of(folder: Path, said: dict[str, Any]) -> list[Source]:
+    """The files of each table: those that are declared, and those that bear a table's name.
+
+    Raises: ContractError where a declared file is missing, or no events are found.
+    """
+    there = {stem_of(path): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file() and ending_of(path)}
+    found = []
+    for name in COLUMNS:
+        given = said.get("tables", {}).get(name, {})
+        for part in given if isinstance(given, list) else [given]:
+            path = folder / part["file"] if "file" in part else there.get(name)
+            if path is None:
+                continue
+            if "file" in part and (path.resolve().parent != folder.resolve() or not path.exists()):
+                raise ContractError(f"tables.{name}.file must name a file of {folder}, found {part['file']!r}; correct dataset.toml")
+            if not ending_of(path):
+                raise ContractError(f"tables.{name}.file must end in one of {', '.join(ENDINGS)}, found {path.name}; convert it")
+            found.append(Source(
+                name, path, part.get("columns", {}), part.get("constants", {}), part.get("values", {}), part.get("delimiter", ""),
+                part.get("encoding", said.get("encoding", "")), Form(part.get("time_format", ""), part.get("decimal", "."), part.get("thousands", ""))))
+    if not any(source.table == "events" for source in found):
+        names = sorted(path.name for path in folder.iterdir())
+        raise ContractError(
+            f"the folder {folder} needs a file events.parquet or events.csv (also .tsv, .txt, .gz, .zst) with event_id, {', '.join(_REQUIRED['events'])}; "
+            f"found {first_few(names) or 'nothing'}; export your events there"
+            + (f", or let your own files be recognised: python -m features check {folder} --init" if there else ""))
+    return found
+
+
+def _part(engine: "Backend", source: Source, zone: str, currency: str, marketers: tuple[str, ...], number: int) -> ir.Table:
+    """One file as its table's columns, parsed."""
+    table = _renamed(read_file(engine, source.path, source.delimiter, source.encoding), source)
+    name = source.table
+    missing = [column for column in _REQUIRED[name] if column not in table.columns]
+    if missing:
+        raise ContractError(
+            f"MISSING_COLUMN: {source.path.name} needs the columns {', '.join(missing)}; found {', '.join(table.columns)}; add or rename them "
+            f'(in dataset.toml: [tables.{name}.columns] {missing[0]} = "your name")')
+    if name == "events" and "event_id" not in table.columns:
+        # A line without a number of its own is known by its file, its content and, among equals, its place.
+        content = ibis.literal("\x1f").join([table[column].cast("string").fill_null("") for column in sorted(table.columns)])
+        table = table.mutate(content_hash=content.hash().cast("string"))
+        table = table.mutate(place=ibis.row_number().over(ibis.window(group_by="content_hash", order_by="content_hash")))
+        table = table.mutate(event_id=ibis.literal(f"{number}-") + table.content_hash + "-" + table.place.cast("string")).drop("content_hash", "place")
+    for column, (kind, _) in COLUMNS[name].items():
+        if column in table.columns and kind != "string":
+            table = table.mutate(**{column: parsed(name, table, column, kind, zone, source.form)})
+    if name == "events":
+        table = in_minor_units(table, currency, source.form)
+        if "initiator" not in table.columns:
+            table = table.mutate(initiator=ibis.ifelse(table.kind.isin(marketers), "marketer", "customer"))
+        table = table.mutate(local_at=utc_to_local(table.event_at, zone))
+    return shaped(name, table)
+
+
+def _renamed(table: ir.Table, source: Source) -> ir.Table:
+    """The declared names and constants; a declared column that is not there is refused. Empty texts of renamed columns stay as they are."""
+    known = {*COLUMNS[source.table], *(MONEY if source.table == "events" else ())}
+    lacking = [theirs for theirs in source.columns.values() if theirs not in table.columns]
+    if lacking:
+        raise ContractError(
+            f"MISSING_COLUMN: {source.path.name} needs the declared columns {first_few(lacking)}; found {', '.join(table.columns)}; correct [tables.{source.table}.columns]")
+    odd = [ours for ours in (*source.columns, *source.constants) if source.table == "events" and ours not in known]
+    if odd:
+        raise ContractError(f"events know the columns {', '.join(sorted(known))}; found {first_few(odd)} in dataset.toml; correct the name")
+    mine = {ours: table[theirs] for ours, theirs in source.columns.items()}
+    rest = {column: table[column] for column in table.columns if column not in source.columns.values() and column not in mine}
+    table = table.select(**rest, **mine)
+    table = table.mutate(**{column: ibis.literal(value) for column, value in source.constants.items()})
+    for column, mapping in source.values.items():
+        if column not in table.columns:
+            raise ContractError(f"MISSING_COLUMN: tables.{source.table}.values.{column} needs that column, found {', '.join(table.columns)}; correct dataset.toml")
+        text = table[column].cast("string").strip()
+        table = table.mutate(**{column: text.cases(*mapping.items(), else_=text)})
+    return table
+
+
+def _together(parts: list[ir.Table]) -> ir.Table:
+    """Parts of one table under each other; what only one of them has is unknown in the others."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {column: parts[i].schema()[column] for i in range(len(parts)) for column in parts[i].columns}
+    same = [part.select(**{column: part[column].cast(kind) if column in part.columns else ibis.null(kind) for column, kind in kinds.items()}) for part in parts]
+    return ibis.union(*same)
 
 
 def _with_goods(events: ir.Table, items: ir.Table) -> ir.Table:
@@ -75,119 +167,29 @@ def _with_goods(events: ir.Table, items: ir.Table) -> ir.Table:
     return told.mutate(category=told.category.fill_null(told.category_of), brand=told.brand.fill_null(told.brand_of)).drop("category_of", "brand_of")
 
 
-def _declaration(folder: Path) -> dict[str, Any]:
-    """Read `dataset.toml` and refuse a source without a zone or a currency."""
-    path = folder / "dataset.toml"
-    try:
-        declared = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except tomllib.TOMLDecodeError as error:
-        raise ContractError(f"dataset.toml must be valid TOML, found: {error}; correct that line") from None
-    missing = [key for key in ("zone", "currency") if not declared.get(key)]
-    if missing:
-        code = "NO_ZONE" if "zone" in missing else "NO_CURRENCY"
-        raise ContractError(f"{code}: the source must declare its {' and '.join(missing)}, found none in {path}; write there for example {_EXAMPLE}")
-    try:
-        ZoneInfo(declared["zone"])
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-        raise ContractError(f"NO_ZONE: zone must be an IANA name, found {declared['zone']!r}; write for example {_EXAMPLE}") from None
-    return declared
+def _attributes(tables: dict[str, ir.Table], said: dict[str, Any]) -> tuple[Attribute, ...]:
+    """What customers have beside the contract's columns. Raises: ContractError for a label of a column that is not there."""
+    extra = [column for column in tables["customers"].columns if column not in COLUMNS["customers"]] if "customers" in tables else []
+    labels, sensitive = said.get("attributes", {}), set(said.get("sensitive", []))
+    odd = [name for name in (*labels, *sensitive) if name not in extra]
+    if odd:
+        raise ContractError(f"attributes and sensitive must name columns of customers, found {first_few(odd)}; there are {', '.join(extra) or 'none'}; correct dataset.toml")
+    return tuple(
+        Attribute(name, labels.get(name, {}).get("label_en", name.replace("_", " ")), labels.get(name, {}).get("label_zh", name),
+                  labels.get(name, {}).get("sensitive", name in sensitive)) for name in extra)
 
 
-def _consent(declared: dict[str, Any]) -> Any:
-    said = declared.get("consent", "granted")
-    if said not in ("granted", "required"):
-        raise ContractError(f"dataset.toml needs consent = \"granted\" or \"required\" (what an absent consent means), found {said!r}; correct it")
-    return said
-
-
-def _list_of(kind: type, key: str, value: Any) -> list[Any]:
-    if not isinstance(value, list) or not all(isinstance(one, kind) for one in value):
-        raise ContractError(f"dataset.toml needs a list in {key}, found {value!r}; correct it")
-    return value
+def _consent(said: dict[str, Any]) -> Any:
+    given = said.get("consent", "granted")
+    if given not in ("granted", "required"):
+        raise ContractError(f"dataset.toml needs consent = \"granted\" or \"required\" (what an absent consent means), found {given!r}; correct it")
+    return given
 
 
 def _moment(key: str, value: Any, zone: str) -> datetime:
     """A declared time as naive UTC; like every other, it is local without an offset."""
     try:
-        moment = datetime.fromisoformat(str(value))
+        moment = datetime.fromisoformat(str(value)) if not isinstance(value, date) or isinstance(value, datetime) else datetime(value.year, value.month, value.day)
     except ValueError:
         raise ContractError(f"dataset.toml needs a time such as 2026-01-31T00:00:00Z in {key}, found {value!r}; correct it") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC).replace(tzinfo=None)
-
-
-def _parsed(name: str, table: ir.Table, column: str, kind: str, zone: str) -> ir.Value:
-    """Parse a column; a stamp with an offset (or a zoned type) is an instant, one without is local time of `zone`."""
-    value = table[column]
-    if kind.startswith("timestamp"):
-        if value.type().is_timestamp() and value.type().timezone:
-            return value.cast("timestamp('UTC')").cast("timestamp")
-        if value.type().is_string():
-            has_offset = value.re_search(r"[zZ]$|:\d\d(\.\d+)? ?([+-]\d\d(:?\d\d)?|[A-Za-z].*)$")
-            instant = value.try_cast("timestamp('UTC')").cast("timestamp")
-            parsed = ibis.ifelse(has_offset, instant, local_to_utc(value.try_cast("timestamp"), zone))
-        else:
-            parsed = local_to_utc(value.cast("timestamp"), zone)
-    else:
-        parsed = value.try_cast(kind)
-    is_given = value.cast("string").length() > 0
-    is_wrong = parsed.isnull()
-    if kind.startswith("timestamp"):
-        is_wrong |= ~parsed.between(datetime(1800, 1, 1), datetime(2200, 1, 1))
-    elif kind == "int64" and value.type().is_string():
-        is_wrong |= ~value.re_search(r"^ *[+-]?[0-9]+ *$")
-    bad = table.filter(is_given & is_wrong).select(value=value.cast("string"))
-    n = int(bad.count().to_pyarrow().as_py())
-    if n:
-        code = "UNPARSABLE_TIME" if kind.startswith("timestamp") else "UNPARSABLE_VALUE"
-        wanted = "times such as 2026-01-31 18:05:00 or 2026-01-31T18:05:00Z" if kind.startswith("timestamp") else kind
-        examples = first_few(bad.limit(4).to_pyarrow().column(0).to_pylist())
-        raise ContractError(f"{code}: {name}.{column} needs {wanted}; found {n:,} that are not ({examples}); correct them in the source")
-    return parsed
-
-
-def _with_money_and_clock(events: ir.Table, currency: str, zone: str) -> ir.Table:
-    """Turn money into minor units and add the customers' clock and, where the source does not say, the initiator."""
-    if "currency" in events.columns:
-        found = sorted(str(value) for value in events.currency.as_table().distinct().to_pyarrow().column(0).to_pylist() if value)
-        if any(value != currency for value in found):
-            raise ContractError(f"MIXED_CURRENCY: all money must be in {currency} as declared, found {', '.join(found)}; convert it in the source")
-        events = events.drop("currency")
-    for column in ("amount", "discount"):
-        if column in events.columns:
-            given = events[column]
-            money = given.try_cast("float64")
-            bad = events.filter((given.cast("string").length() > 0) & (money.isnull() | money.isnan() | (money.abs() >= 1e13))).select(value=given.cast("string"))
-            n = int(bad.count().to_pyarrow().as_py())
-            if n:
-                examples = first_few(bad.limit(4).to_pyarrow().column(0).to_pylist())
-                raise ContractError(f"UNPARSABLE_VALUE: events.{column} needs decimal numbers such as 12.50; found {n:,} that are not ({examples}); correct them")
-            events = events.mutate(**{f"{column}_minor": (money * minor_units(currency)).round().cast("int64")}).drop(column)
-    if "initiator" not in events.columns:
-        events = events.mutate(initiator=ibis.literal("customer"))
-    return events.mutate(local_at=utc_to_local(events.event_at, zone))
-
-
-def _tasks(declared: dict[str, Any], currency: str) -> tuple[Task, ...]:
-    """The tasks that `dataset.toml` declares, or churn by a month of silence."""
-    given = declared.get("tasks") or {"churn": {}}
-    tasks = []
-    if not isinstance(given, dict) or not all(isinstance(said, dict) for said in given.values()):
-        raise ContractError(f"dataset.toml needs tasks as tables such as [tasks.churn], found tasks = {given!r}; correct it")
-    for name, said in given.items():
-        for key in ("horizon_days", "gap_days", "slide_days", "row_cap", "active_days"):
-            if not isinstance(said.get(key, 1), int):
-                raise ContractError(f"dataset.toml needs a whole number of days in tasks.{name}.{key}, found {said[key]!r}; correct it")
-        if "lookbacks_days" in said and not _list_of(int, f"tasks.{name}.lookbacks_days", said["lookbacks_days"]):
-            raise ContractError(f"dataset.toml needs at least one number in tasks.{name}.lookbacks_days, found none; write for example [28, 56]")
-        kind = said.get("kind", "churn" if name == "churn" else "conversion")
-        if kind not in ("churn", "conversion"):
-            raise UsageError(f"tasks.{name}.kind must be churn or conversion, found {kind!r}; correct dataset.toml")
-        lookbacks = tuple(said.get("lookbacks_days", (28, 56, 112)))
-        windows = WindowSpec(
-            horizon_days=said.get("horizon_days", 28), lookbacks_days=lookbacks, gap_days=said.get("gap_days", 0),
-            slide_days=said.get("slide_days", 14), row_cap=said.get("row_cap", 10))
-        rules = ("days_since_last_purchase", "purchases_count_ever", *(f"purchases_count_{d}d" for d in lookbacks), *(f"spend_sum_{d}d_{currency}" for d in lookbacks))
-        tasks.append(Task(
-            name, kind, Eligibility(said.get("active_days", 56), received_kind=said.get("received_kind")), windows,
-            target_kind=said.get("target_kind", "purchase"), rules=rules))
-    return tuple(tasks)

@@ -1,5 +1,6 @@
 """Labels: who is asked about (from history), and what they then did (from the future). Nothing here is a feature."""
 
+import difflib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -68,16 +69,40 @@ def labels(dataset: Dataset, task: Task, as_ofs: Sequence[datetime]) -> ir.Table
         raise ContractError(
             f"IMMATURE_LABEL: {task.name} needs {windows.mature_after_days} days after as_of, found data until {dataset.observed_until} "
             f"for as_of {immature[0]}; choose an earlier as_of")
+    require_category(dataset, task)
     events, at = dataset.tables["events"], moments(as_ofs)
     begin = at.as_of + ibis.interval(days=windows.gap_days)
     end = at.as_of + ibis.interval(days=windows.purge_days)
     future = events.join(at, (events.event_at >= begin) & (events.event_at < end))
-    hits = future.filter((future.kind == task.target_kind) & (future.initiator == "customer")).select(KEY).distinct()
+    hits = future.filter(_is_target(future, task)).select(KEY).distinct()
     asked = eligible(dataset, task, as_ofs)
     if task.windows.stop_on_first_conversion:
         past = history(dataset, as_ofs)
-        asked = asked.anti_join(past.filter((past.kind == task.target_kind) & (past.initiator == "customer")), KEY)
+        asked = asked.anti_join(past.filter(_is_target(past, task)), KEY)
     met = asked.left_join(hits.mutate(is_hit=True), KEY).drop("customer_id_right", "as_of_right")
     is_hit = met.is_hit.fill_null(False)
     label = ~is_hit if task.kind == "churn" else is_hit
     return met.select(*KEY, label=label.cast("int8")).order_by(KEY)
+
+
+def _is_target(events: ir.Table, task: Task) -> ir.BooleanValue:
+    """The customer's own events that a task asks about, within its category where one is named."""
+    is_target = (events.kind == task.target_kind) & (events.initiator == "customer")
+    return is_target & (events.category == task.target_category).fill_null(False) if task.target_category else is_target
+
+
+def require_category(dataset: Dataset, task: Task) -> None:
+    """A task may name only a category that somebody bought. Raises: ContractError with the nearest and the most frequent names."""
+    if not task.target_category:
+        return
+    events = dataset.tables["events"]
+    told = events.filter((events.kind == task.target_kind) & events.category.notnull())
+    counts = told.group_by("category").agg(n=told.count()).order_by(ibis.desc("n"), "category")
+    names = [str(name) for name in counts.to_pyarrow().column("category").to_pylist()]
+    if task.target_category in names:
+        return
+    folded = {name.casefold(): name for name in reversed(names)}
+    near = [folded[name] for name in difflib.get_close_matches(task.target_category.casefold(), folded, 3, 0.5)]
+    found = "no category on any such event" if not names else f"none; {'nearest: ' + ', '.join(near) + '; ' if near else ''}most frequent: {', '.join(names[:5])}"
+    raise ContractError(
+        f"NO_SUCH_CATEGORY: {task.name} needs events of kind {task.target_kind} in the category {task.target_category!r}, found {found}; correct target_category")

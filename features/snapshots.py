@@ -18,6 +18,8 @@ from features.feature import Aggregate, AsOf, Feature, Formula
 from features.streams import STREAMS
 
 KEY = ["customer_id", "as_of"]
+# Own kinds of events beside purchases that get features.
+MOST_KINDS = 12
 
 
 def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
@@ -27,7 +29,8 @@ def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
     """
     has = _supply(dataset)
     undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
-    templates = (*catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE)
+    templates = (
+        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)), *catalogue.of_targets(dataset.tasks))
     present, absent = [], {}
     for feature in catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency):
         lacking = [need for need in feature.needs if need not in has]
@@ -44,6 +47,14 @@ def _supply(dataset: Dataset) -> set[str]:
     kinds = events.kind.as_table().distinct().to_pyarrow().column(0).to_pylist()
     counts = events.aggregate(**{column: events[column].count() for column in events.columns}).to_pyarrow().to_pylist()[0]
     return {f"kind:{kind}" for kind in kinds} | {column for column, n in counts.items() if n} | {f"table:{name}" for name in dataset.tables}
+
+
+def _frequent_kinds(dataset: Dataset) -> list[str]:
+    """The kinds of customers' own events, most frequent first; rare ones say little and would make the table wide."""
+    events = dataset.tables["events"]
+    own = events.filter((events.initiator == "customer") & events.kind.notnull())
+    counts = own.group_by("kind").agg(n=own.count()).order_by(ibis.desc("n"), "kind").limit(MOST_KINDS)
+    return [str(kind) for kind in counts.to_pyarrow().column("kind").to_pylist()]
 
 
 def _has_values(table: ir.Table, column: str) -> bool:

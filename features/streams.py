@@ -22,6 +22,11 @@ def events(history: ir.Table, longest_days: int) -> ir.Table:
     return _own(history).select(*_KEY, "age", "kind", "amount_minor")
 
 
+def lines(history: ir.Table, longest_days: int) -> ir.Table:
+    """Grain: own event. Slices: kind, category."""
+    return _own(history).select(*_KEY, "age", "kind", "category")
+
+
 def purchases(history: ir.Table, longest_days: int) -> ir.Table:
     """Grain: basket (a session's purchases; a purchase without session is its own basket), at the time of its first line.
 
@@ -79,6 +84,6 @@ def treatments(history: ir.Table, longest_days: int) -> ir.Table:
 categories = _kinds_of_goods("category")
 brands = _kinds_of_goods("brand")
 STREAMS: dict[str, Callable[[ir.Table, int], ir.Table]] = {
-    "events": events, "purchases": purchases, "weeks": weeks, "categories": categories, "brands": brands,
+    "events": events, "lines": lines, "purchases": purchases, "weeks": weeks, "categories": categories, "brands": brands,
     "new_categories": _new(categories), "treatments": treatments,
 }

@@ -1,5 +1,6 @@
 """A task is a frozen value: what is predicted, for whom, over which windows of time."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,4 +111,14 @@ class Task:
         if self.eligibility.received_kind:
             who += f" and a {self.eligibility.received_kind.replace('_', ' ')} at any time"
         verb = "have no" if self.kind == "churn" else "have a"
-        return f"Who will {verb} {self.target_kind.replace('_', ' ')} in the next {days} days, among {who}?"
+        category = f" in {self.target_category}" if self.target_category else ""
+        return f"Who will {verb} {self.target_kind.replace('_', ' ')}{category} in the next {days} days, among {who}?"
+
+    def target_column(self) -> str:
+        """How the customer's own past of the target is called in the names of features."""
+        return slug(self.target_kind) + (f"_in_{slug(self.target_category)}" if self.target_category else "")
+
+
+def slug(text: str) -> str:
+    """A text from the data as part of a column's name."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")

@@ -73,7 +73,7 @@ def more(column, *values):
         pytest.param({"events.csv": csv("1,ann,,purchase"), "dataset.toml": TOML}, "event_at", id="no event with a time"),
         pytest.param(
             {"events.csv": "", "dataset.toml": TOML},
-            "MISSING_COLUMN: events.csv needs the columns event_id, customer_id, event_at, kind",
+            "MISSING_COLUMN: events.csv needs the columns customer_id, event_at, kind",
             id="no bytes in events",
         ),
         pytest.param(
@@ -99,7 +99,7 @@ def more(column, *values):
         pytest.param(
             {"events.csv": more("currency", "USD"), "dataset.toml": TOML}, "MIXED_CURRENCY: .* in CNY as declared, found USD;", id="another currency"
         ),
-        pytest.param({"events.csv": b"\xff\xfe\x00\x01\n\x80\x81", "dataset.toml": TOML}, "must be readable as tables", id="no text"),
+        pytest.param({"events.csv": b"\xff\xfe\x00\x01\n\x80\x81", "dataset.toml": TOML}, "NOT_UTF8: events.csv .* look like utf-16", id="no text"),
         pytest.param(
             {"events.csv.gz": gzip.compress(GOOD.encode())[:30], "dataset.toml": TOML},
             "must be readable as tables.*write that file again",
@@ -139,7 +139,7 @@ def test_a_number_that_cannot_be_read_is_refused(refused, column, value):
     assert re.search(rf"UNPARSABLE_VALUE: events.{column} needs .*; found 2 that are not \({value}, {value}\)", message)
 
 
-@pytest.mark.parametrize("zone", ['"Mars/Olympus"', '"../etc/passwd"', '"Asia"', "8"])
+@pytest.mark.parametrize("zone", ['"Mars/Olympus"', '"../etc/passwd"', '"Asia"'])
 def test_a_zone_that_is_none_is_refused(refused, zone):
     assert re.search(
         "NO_ZONE: zone must be an IANA name, found .*Asia/Shanghai",
@@ -153,7 +153,7 @@ def test_a_zone_that_is_none_is_refused(refused, zone):
         ("[tasks.churn]\nhorizon_days = 0\n", "days"),
         ("[tasks.churn]\nlookbacks_days = [56, 28]\n", "lookbacks must rise"),
         ("[tasks.churn]\ngap_days = -1\n", "days"),
-        ("[tasks.stay]\nkind = 'guess'\n", "tasks.stay.kind must be churn or conversion, found 'guess'"),
+        ("[tasks.stay]\nkind = 'guess'\n", "tasks.stay.kind must be churn, conversion or lookalike, found 'guess'"),
         ("[tasks.churn]\nhorizon_days = 'long'\n", "horizon_days"),
         ("[tasks.churn]\nlookbacks_days = 28\n", "lookbacks"),
         ("[tasks.churn]\nlookbacks_days = []\n", "lookbacks"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 LOOKBACKS = (14, 42, 84)
 ZONE = "Europe/Berlin"  # its clock changes on 2026-03-29, between the two later moments
 AS_OFS = (datetime(2026, 2, 1, 23), datetime(2026, 3, 15, 23), datetime(2026, 4, 12, 22))
-DECLARED = f"[tasks.churn]\nlookbacks_days = {list(LOOKBACKS)}\n"
+DECLARED = f'[tasks.churn]\nlookbacks_days = {list(LOOKBACKS)}\n[tasks.tea]\ntarget_category = "tea"\nlookbacks_days = {list(LOOKBACKS)}\n'
 CUSTOMERS = ("ann", "bo", "chen", "di")
 DAY = 86400
 
@@ -55,7 +55,7 @@ FILLER = [
         "discount_minor": 1,
         "is_promoted": True,
     }
-    for kind, who in [("purchase", "customer"), ("return", "customer"), ("coupon_redemption", "customer"), ("campaign_received", "marketer")]
+    for kind, who in [("purchase", "customer"), ("return", "customer"), ("coupon_redemption", "customer"), ("campaign_received", "marketer"), ("visit", "customer")]
 ]
 # Marketers' events are few and simple; their values stand in test_other_features.
 NOT_COMPUTED = {
@@ -122,6 +122,10 @@ def expected(events, as_of):
         "redemptions_count_ever": len(redemptions),
         "days_since_last_redemption": min(((as_of - e["event_at"]).total_seconds() / DAY for e in redemptions), default=None),
     }
+    for name, rows in (("visit", [e for e in own if e["kind"] == "visit"]), ("purchase_in_tea", [e for e in lines if e["category"] == "tea"])):
+        out |= {f"{name}_count_{d}d": len(within(rows, d)) for d in LOOKBACKS}
+        out[f"{name}_count_ever"] = len(rows)
+        out[f"days_since_last_{name}"] = min(((as_of - e["event_at"]).total_seconds() / DAY for e in rows), default=None)
     for d in LOOKBACKS:
         off = sum(basket["off"] for basket in recent(d))
         out |= {

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from features import complete_journey
-from features.catalogue import CATALOGUE, expand
+from features.catalogue import CATALOGUE, expand, of_kinds
 from features.errors import UsageError
 from features.sources import open_dataset
 from features.tasks import Eligibility, Task, WindowSpec
@@ -81,7 +81,7 @@ lookbacks_days = [7, 90]
     )
     assert dataset.lookbacks_days() == (7, 30, 90), "features are built for the lookbacks of all tasks"
     assert (dataset.name, dataset.licence) == ("corner-shop", "ours")
-    built = {feature.name for feature in expand(CATALOGUE, dataset.lookbacks_days(), "CNY")}
+    built = {feature.name for feature in expand((*CATALOGUE, *of_kinds(["visit"])), dataset.lookbacks_days(), "CNY")}
     for task in dataset.tasks:
         assert {"days_since_last_purchase", "purchases_count_7d", "spend_sum_7d_cny"} <= set(task.rules) <= built
 

@@ -1,0 +1,163 @@
+"""Text files as people export them: any delimiter, gzip or zstd, UTF-8 or a declared encoding. Everything comes in as text."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import ibis
+
+from features.errors import ContractError
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+TEXT = (".csv", ".tsv", ".txt")
+ENDINGS = (".parquet", *(f"{text}{packed}" for text in TEXT for packed in ("", ".gz", ".zst")))
+DELIMITERS = (",", ";", "\t", "|")
+_SAMPLE = 2**20
+# What text that is not UTF-8 mostly is, the telling ones first.
+_ENCODINGS = ("gb18030", "windows-1252")
+
+
+def ending_of(path: Path) -> str:
+    """The ending by which a file can be read; empty if it cannot."""
+    return next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(ending)), "")
+
+
+def stem_of(path: Path) -> str:
+    """The name without that ending."""
+    return path.name[:len(path.name) - len(ending_of(path))]
+
+
+def read_file(engine: "Backend", path: Path, delimiter: str = "", encoding: str = "") -> ibis.Table:
+    """Read one file into the engine, texts as texts; Parquet as it is.
+
+    Raises: ContractError for text that is not UTF-8 while no encoding is declared, or that the declared one does not fit.
+    """
+    if path.suffix == ".parquet":
+        return engine.read_parquet(path)
+    delimiter = delimiter or delimiter_of(path, encoding)
+    if encoding and encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
+        return _decoded(engine, path, delimiter, encoding)
+    require_utf8(path)
+    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix, "none")
+    return engine.read_csv(path, all_varchar=True, delim=delimiter, quote='"', escape='"', header=True, compression=packed)
+
+
+def _decoded(engine: "Backend", path: Path, delimiter: str, encoding: str) -> ibis.Table:
+    """Through Arrow, which decodes in memory: the user's folder is only read."""
+    import pyarrow as pa
+    import pyarrow.csv as text
+
+    names = header_of(path, delimiter, encoding)
+    try:
+        with _opened(path) as file:
+            table = text.read_csv(
+                file, text.ReadOptions(encoding=encoding), text.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                text.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]))
+    except (UnicodeDecodeError, LookupError, pa.ArrowInvalid) as error:
+        raise ContractError(f"{path.name} must be {encoding} text as declared, found: {str(error).splitlines()[0]}; correct encoding, or save the file as UTF-8") from None
+    return engine.create_table(ibis.util.gen_name("decoded"), table)
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse text that is not UTF-8, with the encoding it looks like. Raises: ContractError."""
+    import codecs
+
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with _opened(path) as file:
+        begin = file.read(4)
+        file_is_utf16 = begin[:2] in (b"\xff\xfe", b"\xfe\xff")
+        try:
+            if not file_is_utf16:
+                decoder.decode(begin)
+                while block := file.read(_SAMPLE):
+                    decoder.decode(block)
+                decoder.decode(b"", final=True)
+                return
+        except UnicodeDecodeError:
+            pass
+    looks = "utf-16" if file_is_utf16 else _looks_like(path)
+    raise ContractError(
+        f"NOT_UTF8: {path.name} must be UTF-8 text, found other bytes that look like {looks}; save it as UTF-8 (in Excel: CSV UTF-8), "
+        f'or declare encoding = "{looks}" in dataset.toml')
+
+
+def _looks_like(path: Path) -> str:
+    with _opened(path) as file:
+        sample = file.read(_SAMPLE)
+    for encoding in _ENCODINGS:
+        try:
+            text = sample.decode(encoding)
+        except UnicodeDecodeError as error:
+            # A sample may end inside a letter.
+            if error.start < len(sample) - 4:
+                continue
+            text = sample[:error.start].decode(encoding)
+        odd = [letter for letter in text if ord(letter) > 127]
+        # Western text read as Chinese gives rare letters among few; Chinese text gives mostly common ones.
+        if encoding != "gb18030" or (sum("\u4e00" <= letter <= "\u9fff" or letter in "，。：；（）、“”￥" for letter in odd) > 0.8 * len(odd) > 0 and _is_common_chinese(odd)):
+            return encoding
+    return "windows-1252"
+
+
+def _is_common_chinese(letters: list[str]) -> bool:
+    """Whether most letters are of GB2312's first level, by frequency of use: bytes of Western text rarely meet those in pairs."""
+    def is_common(letter: str) -> bool:
+        try:
+            code = letter.encode("gb2312")
+        except UnicodeEncodeError:
+            return False
+        return 0xA1 <= code[0] <= 0xD7
+
+    return sum(map(is_common, letters)) >= 0.8 * len(letters)
+
+
+def delimiter_of(path: Path, encoding: str = "") -> str:
+    """The delimiter that cuts the first lines into the same number of cells, most cells first; a comma where none does."""
+    lines = sample_text(path, encoding).splitlines()[:50]
+    best, most = ",", 1
+    for delimiter in DELIMITERS:
+        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        if widths and widths[0] > most and sum(width == widths[0] for width in widths) >= 0.8 * len(widths):
+            best, most = delimiter, widths[0]
+    return best
+
+
+def header_of(path: Path, delimiter: str, encoding: str = "") -> list[str]:
+    """The names in the first line."""
+    return next(csv.reader(io.StringIO(sample_text(path, encoding)), delimiter=delimiter), [])
+
+
+def sample_text(path: Path, encoding: str = "") -> str:
+    """The first mebibyte as text; letters that do not decode are replaced."""
+    try:
+        with _opened(path) as file:
+            return file.read(_SAMPLE).decode(encoding or "utf-8-sig", errors="replace")
+    except LookupError:
+        raise ContractError(f"encoding must be one that Python knows, found {encoding!r}; write for example gb18030, windows-1252 or utf-16") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked. Raises: ContractError for one that is cut or no such file."""
+    import pyarrow as pa
+
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                yield file  # type: ignore[misc]
+        elif path.suffix == ".zst":
+            with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as file:
+                yield file
+        else:
+            with path.open("rb") as file:
+                yield file
+    except (EOFError, gzip.BadGzipFile, pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, PermissionError | FileNotFoundError):
+            raise
+        raise ContractError(f"the file {path.name} must be readable as tables, found: {str(error).splitlines()[0]}; write that file again") from None
