@@ -48,7 +48,8 @@ def finished(data, run):
     begin, process = time.perf_counter(), path_in(data, run)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said[-3000:]
-    return time.perf_counter() - begin, said
+    # A screen's width cuts lines anywhere.
+    return time.perf_counter() - begin, " ".join(said.split())
 
 
 def ends(run):

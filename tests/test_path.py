@@ -84,7 +84,8 @@ def test_batch_served_and_mlflow_scores_are_one(grocer, door, tmp_path):
         assert total == pytest.approx(result["log_odds"], abs=1e-9)
         assert 1 / (1 + np.exp(-result["log_odds"])) == pytest.approx(result["probability"], abs=1e-6)
     base = pd.read_parquet(run / "features" / "base.parquet").set_index("customer_id").loc[batch["customer_id"]]
-    mlflow.set_registry_uri(f"sqlite:///{run / 'mlflow.db'}")
+    for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
+        set_uri(f"sqlite:///{run / 'mlflow.db'}")
     theirs = mlflow.pyfunc.load_model("models:/complete-journey.churn@champion")
     columns = theirs.metadata.get_input_schema().input_names()
     frame = base[columns].astype({c: "float64" for c in columns if base[c].dtype.kind in "iu"})

@@ -35,11 +35,14 @@ def main() -> None:
 
 def _run(given: argparse.Namespace) -> None:
     from features.lock import locked
+    from features.sources import raw_files
     from features.seeds import read_ids
     from training.run import Given, run_tasks
 
     one = getattr(given, "task", None)
     seeds = read_ids(given.seeds) if given.seeds else None
+    # A wrong name makes no run folder.
+    raw_files(given.data)
     with locked(given.run, may_make=True):
         run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
