@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 DECLARED = (
     'zone = "Europe/London"\ncurrency = "GBP"\nname = "shop"\n[tasks.churn]\nhorizon_days = 21\nactive_days = 42\nlookbacks_days = [21, 42]\n'
-    '[tasks.lookalike]\nkind = "lookalike"\nactive_days = 42\n[tasks.lookalike.seeds]\ncolumn = "spend_sum_42d_gbp"\ntop_share = 0.2\n')
+    '[tasks.lookalike]\nkind = "lookalike"\nactive_days = 42\n[tasks.lookalike.seeds]\ncolumn = "spend_sum_42d_gbp"\ntop_share = 0.4\n')
 
 
 @pytest.fixture(scope="module")
