@@ -119,7 +119,7 @@ _TOLD = ("purchase", "return", "coupon_redemption", "fee")
 def of_kinds(kinds: Sequence[str]) -> tuple[Feature, ...]:
     """How often and how lately customers did what else the data tell: visits, views, completed offers."""
     return tuple(feature for kind in kinds if kind not in _TOLD for feature in _counted(
-        "events", (("kind", kind),), slug(kind), kind.replace("_", " "), kind, "touchpoints"))
+        "events", (("kind", kind),), slug(kind), kind.replace("_", " "), kind, "behaviour"))
 
 
 def of_targets(tasks: Sequence[Task]) -> tuple[Feature, ...]:

@@ -142,6 +142,12 @@ def sample_text(path: Path, encoding: str = "") -> str:
         raise ContractError(f"encoding must be one that Python knows, found {encoding!r}; write for example gb18030, windows-1252 or utf-16") from None
 
 
+def unpacked(path: Path) -> bytes:
+    """All bytes of a file, out of its gzip or zstd."""
+    with _opened(path) as file:
+        return file.read()
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked. Raises: ContractError for one that is cut or no such file."""

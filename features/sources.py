@@ -14,18 +14,19 @@ def open_dataset(data: str) -> Dataset:
     """
     import duckdb
 
-    from features import complete_journey, folder, online_retail
+    from features import cdnow, complete_journey, folder, online_retail, retentioneering_ecom, starbucks
 
     by_name: dict[str, Callable[[], Dataset]] = {"complete-journey": complete_journey.read}
-    by_file: dict[str, Callable[[Path], Dataset]] = {"Online_Retail.csv.zst": online_retail.read}
+    by_files: dict[tuple[str, ...], Callable[[Path], Dataset]] = {
+        ("Online_Retail.csv.zst",): online_retail.read, starbucks.FILES: starbucks.read, (cdnow.FILE,): cdnow.read, (retentioneering_ecom.FILE,): retentioneering_ecom.read}
     path = Path(data)
     if data not in by_name and not path.is_dir():
         raise UsageError(f"DATA must be one of {', '.join(by_name)} or a folder of tables; found {data!r}, which is neither; correct the name")
     try:
         if data in by_name:
             return by_name[data]()
-        for name, read in by_file.items():
-            if (path / name).exists():
+        for names, read in by_files.items():
+            if all((path / name).exists() for name in names):
                 return read(path)
         return folder.read(path)
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):

@@ -35,8 +35,8 @@ def main() -> None:
 
 def _run(given: argparse.Namespace) -> None:
     from features.lock import locked
-    from features.sources import raw_files
     from features.seeds import read_ids
+    from features.sources import raw_files
     from training.run import Given, run_tasks
 
     one = getattr(given, "task", None)
