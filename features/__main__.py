@@ -20,6 +20,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="hold the data against the contract", epilog="example: python -m features check complete-journey")
     check.add_argument("data", metavar="DATA")
+    check.add_argument("--init", action="store_true", help="write a first dataset.toml for a folder of your own files")
     build = commands.add_parser(
         "build", help="write the feature table, one row per customer and as_of",
         epilog="example: python -m features build complete-journey --as-of 2017-10-01 2017-11-01T05:00:00Z --out features.parquet")
@@ -37,8 +38,14 @@ def _check(given: argparse.Namespace) -> None:
     from features.contracts import hold
     from features.progress import Steps
     from features.snapshots import features_of
-    from features.sources import open_dataset
+    from features.sources import is_undeclared, open_dataset
 
+    if given.init:
+        _init(given.data)
+        return
+    if is_undeclared(given.data):
+        _guess_aloud(Path(given.data))
+        return
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
         dataset = open_dataset(given.data)
@@ -53,6 +60,30 @@ def _check(given: argparse.Namespace) -> None:
     for task, why in dataset.not_applicable.items():
         print(f"task {task} does not apply: {why}")
     print(f"the data keep the contract; next: make run DATA={given.data}")
+
+
+def _init(data: str) -> None:
+    from features.starter import write_starter
+
+    if not Path(data).is_dir():
+        raise UsageError(f"--init needs a folder of your files, found {data!r}, which is none; correct the name")
+    path, to_fill = write_starter(Path(data))
+    print(f"{path}: written. Open it and fill in:")
+    for line in to_fill:
+        print(f"  {line}")
+    print(f"then: python -m features check {data}")
+
+
+def _guess_aloud(folder: Path) -> None:
+    """Without a declaration nothing is used, but everything is said. Raises: ContractError, so that scripts see that the folder is not ready."""
+    from features.errors import ContractError
+    from features.roles import guesses
+    from features.starter import sentences
+
+    print(f"{folder} has no dataset.toml yet. What its files look like:")
+    for line in sentences(guesses(folder)):
+        print(f"  {line}")
+    raise ContractError(f"a folder needs dataset.toml with its zone before it can be used, found none in {folder}; let one be written: python -m features check {folder} --init")
 
 
 def _build(given: argparse.Namespace) -> None:

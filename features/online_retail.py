@@ -12,6 +12,7 @@ from features.files import sha256
 from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 ZONE = "Europe/London"
+FILE = "Online_Retail.csv.zst"
 _LOOKBACKS = (30, 60, 120)
 _RULES = (
     "days_since_last_purchase", "purchases_count_30d", "purchases_count_60d", "purchases_count_120d", "purchases_count_ever",
@@ -34,7 +35,7 @@ def read(folder: Path) -> Dataset:
     its own, so its place in the file is its key: two equal lines of an invoice are two lines.
     """
     engine = connect((folder,))
-    path = folder / "Online_Retail.csv.zst"
+    path = folder / FILE
     raw = read_table(engine, path, "InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
     lines = raw.select(
         invoice=raw.InvoiceNo, item_id=raw.StockCode, customer_id=raw.CustomerID.split(".")[0], country=raw.Country,

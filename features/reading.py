@@ -1,5 +1,6 @@
 """Text files as people export them: any delimiter, gzip or zstd, UTF-8 or a declared encoding. Everything comes in as text."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -19,8 +20,6 @@ TEXT = (".csv", ".tsv", ".txt")
 ENDINGS = (".parquet", *(f"{text}{packed}" for text in TEXT for packed in ("", ".gz", ".zst")))
 DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE = 2**20
-# What text that is not UTF-8 mostly is, the telling ones first.
-_ENCODINGS = ("gb18030", "windows-1252")
 
 
 def ending_of(path: Path) -> str:
@@ -66,43 +65,31 @@ def _decoded(engine: "Backend", path: Path, delimiter: str, encoding: str) -> ib
 
 def require_utf8(path: Path) -> None:
     """Refuse text that is not UTF-8, with the encoding it looks like. Raises: ContractError."""
-    import codecs
+    if looks := looks_like(path):
+        raise ContractError(
+            f"NOT_UTF8: {path.name} must be UTF-8 text, found other bytes that look like {looks}; save it as UTF-8 (in Excel: CSV UTF-8), "
+            f'or declare encoding = "{looks}" in dataset.toml')
 
+
+def looks_like(path: Path) -> str:
+    """The encoding of a text file: empty for UTF-8 (all of it is read), else the one that its first bytes look like."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with _opened(path) as file:
-        begin = file.read(4)
-        file_is_utf16 = begin[:2] in (b"\xff\xfe", b"\xfe\xff")
+        sample = block = file.read(_SAMPLE)
+        if sample[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
         try:
-            if not file_is_utf16:
-                decoder.decode(begin)
-                while block := file.read(_SAMPLE):
-                    decoder.decode(block)
-                decoder.decode(b"", final=True)
-                return
+            while block:
+                decoder.decode(block)
+                block = file.read(_SAMPLE)
+            decoder.decode(b"", final=True)
+            return ""
         except UnicodeDecodeError:
             pass
-    looks = "utf-16" if file_is_utf16 else _looks_like(path)
-    raise ContractError(
-        f"NOT_UTF8: {path.name} must be UTF-8 text, found other bytes that look like {looks}; save it as UTF-8 (in Excel: CSV UTF-8), "
-        f'or declare encoding = "{looks}" in dataset.toml')
-
-
-def _looks_like(path: Path) -> str:
-    with _opened(path) as file:
-        sample = file.read(_SAMPLE)
-    for encoding in _ENCODINGS:
-        try:
-            text = sample.decode(encoding)
-        except UnicodeDecodeError as error:
-            # A sample may end inside a letter.
-            if error.start < len(sample) - 4:
-                continue
-            text = sample[:error.start].decode(encoding)
-        odd = [letter for letter in text if ord(letter) > 127]
-        # Western text read as Chinese gives rare letters among few; Chinese text gives mostly common ones.
-        if encoding != "gb18030" or (sum("\u4e00" <= letter <= "\u9fff" or letter in "，。：；（）、“”￥" for letter in odd) > 0.8 * len(odd) > 0 and _is_common_chinese(odd)):
-            return encoding
-    return "windows-1252"
+    odd = [letter for letter in sample.decode("gb18030", errors="replace")[:-1] if ord(letter) > 127]
+    # Western text read as Chinese gives rare letters; Chinese text mostly common ones.
+    is_chinese = sum("\u4e00" <= letter <= "\u9fff" or letter in "，。：；（）、“”￥" for letter in odd) > 0.8 * len(odd) and _is_common_chinese(odd)
+    return "gb18030" if is_chinese else "windows-1252"
 
 
 def _is_common_chinese(letters: list[str]) -> bool:

@@ -14,25 +14,29 @@ def open_dataset(data: str) -> Dataset:
     """
     import duckdb
 
-    from features import cdnow, complete_journey, folder, online_retail, retentioneering_ecom, starbucks
+    from features import complete_journey, folder
 
     by_name: dict[str, Callable[[], Dataset]] = {"complete-journey": complete_journey.read}
-    by_files: dict[tuple[str, ...], Callable[[Path], Dataset]] = {
-        ("Online_Retail.csv.zst",): online_retail.read, starbucks.FILES: starbucks.read, (cdnow.FILE,): cdnow.read, (retentioneering_ecom.FILE,): retentioneering_ecom.read}
     path = Path(data)
     if data not in by_name and not path.is_dir():
         raise UsageError(f"DATA must be one of {', '.join(by_name)} or a folder of tables; found {data!r}, which is neither; correct the name")
     try:
         if data in by_name:
             return by_name[data]()
-        for names, read in by_files.items():
-            if all((path / name).exists() for name in names):
-                return read(path)
-        return folder.read(path)
+        return (_raw(path) or folder.read)(path)
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
         raise  # our own mistake, not the data's
     except duckdb.Error as error:
         raise ContractError(f"the files of {data} must be readable as tables, found: {str(error).splitlines()[0]}; write that file again") from None
+
+
+def _raw(folder: Path) -> Callable[[Path], Dataset] | None:
+    """How a raw folder that is known by its files is read."""
+    from features import cdnow, online_retail, retentioneering_ecom, starbucks
+
+    known: dict[tuple[str, ...], Callable[[Path], Dataset]] = {
+        (online_retail.FILE,): online_retail.read, starbucks.FILES: starbucks.read, (cdnow.FILE,): cdnow.read, (retentioneering_ecom.FILE,): retentioneering_ecom.read}
+    return next((read for names, read in known.items() if all((folder / name).exists() for name in names)), None)
 
 
 def raw_files(data: str) -> list[Path]:
@@ -44,3 +48,13 @@ def raw_files(data: str) -> list[Path]:
     if not Path(data).is_dir():
         open_dataset(data)
     return sorted(path for path in Path(data).iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def is_undeclared(data: str) -> bool:
+    """Whether this is a folder of somebody's own files that says nothing of itself yet."""
+    from features.reading import ending_of
+
+    folder = Path(data)
+    if not folder.is_dir() or (folder / "dataset.toml").exists() or _raw(folder):
+        return False
+    return any(ending_of(path) for path in folder.iterdir() if path.is_file())
