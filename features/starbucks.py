@@ -44,32 +44,32 @@ def read(folder: Path) -> Dataset:
     import pyarrow as pa
     import pyarrow.csv as text
 
-    names = ["event", "customer_id", "time", "offer_id", "amount"]
+    names = ["event", "customer_id", "time", "offer_id", "amount", "duration"]
     with zipfile.ZipFile(folder / "data.csv.zip") as packed:
         member = next(name for name in packed.namelist() if name.endswith("data.csv") and not name.startswith("__"))
         log = text.read_csv(io.BytesIO(packed.read(member)), convert_options=text.ConvertOptions(
             include_columns=names, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]))
     # The source's event_id says the kind of an event, not which it is; its line does.
     log = log.append_column("event_id", pa.array([str(line) for line in range(2, len(log) + 2)]))
-    people, offers = (_lines(folder / f"{name}.json.zst") for name in ("profile", "portfolio"))
+    people = _lines(folder / "profile.json.zst")
     engine = connect((folder,))
     raw = engine.create_table("log", log)
     at = ibis.literal(BEGIN) + raw.time.cast("int64").as_interval("h")
     kind = raw.event.cases(("offer-received", "campaign_received"), ("offer-viewed", "offer_viewed"), ("offer-completed", "offer_completed"), else_="purchase")
     # An offer comes in waves; the campaign is the offer of one wave.
-    days = {offer["id"]: offer["duration"] for offer in offers}
     is_sent = raw.event == "offer-received"
-    wave = raw.offer_id + "-" + raw.time
-    lines = raw.mutate(local_at=at, kind=kind, initiator=ibis.ifelse(is_sent, "marketer", "customer"), campaign_id=ibis.ifelse(is_sent, wave, ibis.null("string")))
+    offer = raw.offer_id.cast("float64").cast("int64").cast("string")
+    wave = offer + "-" + raw.time
+    lines = raw.mutate(local_at=at, kind=kind, initiator=ibis.ifelse(is_sent, "marketer", "customer"), campaign_id=ibis.ifelse(is_sent, wave, ibis.null("string")), offer=offer)
     lines = lines.mutate(event_at=local_to_utc(lines.local_at, ZONE))
     is_bought = lines.kind == "purchase"
     events = shaped("events", lines.select(
-        "event_id", "customer_id", "event_at", "local_at", "kind", "initiator", "campaign_id", item_id=ibis.ifelse(is_bought, ibis.null("string"), lines.offer_id),
+        "event_id", "customer_id", "event_at", "local_at", "kind", "initiator", "campaign_id", item_id=lines.offer,
         amount_minor=ibis.ifelse(is_bought, (lines.amount.cast("float64") * 100).round().cast("int64"), ibis.null("int64"))))
     events = engine.create_table("events", events)
-    sent = events.filter(events.campaign_id.notnull()).group_by(["campaign_id", "item_id"]).agg(start_at=lambda t: t.event_at.min())
-    lasts = sent.item_id.cases(*((offer, int(24 * duration)) for offer, duration in days.items()), else_=0)
-    campaigns = shaped("campaigns", sent.select("campaign_id", "start_at", end_at=sent.start_at + lasts.as_interval("h")))
+    sent = lines.filter(lines.campaign_id.notnull())
+    sent = sent.group_by("campaign_id").agg(start_at=sent.event_at.min(), hours=(24 * sent.duration.cast("float64").max()).cast("int64"))
+    campaigns = shaped("campaigns", sent.select("campaign_id", "start_at", end_at=sent.start_at + sent.hours.as_interval("h")))
     customers = engine.create_table("people", pa.Table.from_pylist([_person(one) for one in people]))
     customers = customers.mutate(valid_from=local_to_utc(customers.valid_from, ZONE))
     tables = {"events": events, "campaigns": engine.create_table("campaigns", campaigns), "customers": engine.create_table("customers", shaped("customers", customers))}
