@@ -1,9 +1,11 @@
 """Where data come from: datasets by name, raw folders known by their files, and folders in the contract's own form."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from features.dataset import Dataset
+from features.declaration import declared_in, tasks_of
 from features.errors import ContractError, UsageError
 
 
@@ -18,8 +20,11 @@ def open_dataset(data: str) -> Dataset:
 
     by_name: dict[str, Callable[[], Dataset]] = {"complete-journey": complete_journey.read}
     path = Path(data)
+    if path.suffix == ".toml" and path.is_file():
+        return _with_more_tasks(path)
     if data not in by_name and not path.is_dir():
-        raise UsageError(f"DATA must be one of {', '.join(by_name)} or a folder of tables; found {data!r}, which is neither; correct the name")
+        raise UsageError(
+            f"DATA must be one of {', '.join(by_name)}, a folder of tables, or a .toml with more tasks for one of them; found {data!r}, which is neither; correct the name")
     try:
         if data in by_name:
             return by_name[data]()
@@ -28,6 +33,29 @@ def open_dataset(data: str) -> Dataset:
         raise  # our own mistake, not the data's
     except duckdb.Error as error:
         raise ContractError(f"the files of {data} must be readable as tables, found: {str(error).splitlines()[0]}; write that file again") from None
+
+
+def _with_more_tasks(path: Path) -> Dataset:
+    """A dataset that is named in a .toml, with the tasks that the .toml declares beside or instead of its own.
+
+    Raises: ContractError for a declaration that names no data or declares no tasks.
+    """
+    said = declared_in(path)
+    odd = [key for key in said if key not in ("data", "tasks")]
+    if odd or "data" not in said or "tasks" not in said:
+        found = f"{odd[0]!r} as well" if odd else f"no {'data' if 'data' not in said else 'tasks'}"
+        raise ContractError(
+            f'{path.name} needs data = "complete-journey" (or a folder) and tasks such as [tasks.conversion-tea], found {found}; '
+            "what is said of tables stands in their folder")
+    dataset = open_dataset(_named(path, said["data"]))
+    more = tasks_of(said, dataset.currency.lower())
+    kept = tuple(task for task in dataset.tasks if task.name not in {one.name for one in more})
+    return replace(dataset, tasks=(*kept, *more))
+
+
+def _named(path: Path, data: str) -> str:
+    """A folder is named as seen from the .toml."""
+    return str(path.parent / data) if (path.parent / data).is_dir() else data
 
 
 def _raw(folder: Path) -> Callable[[Path], Dataset] | None:
@@ -45,6 +73,8 @@ def raw_files(data: str) -> list[Path]:
 
     if data == "complete-journey":
         return sorted(complete_journey.folder().glob("*.parquet"))
+    if Path(data).suffix == ".toml" and Path(data).is_file():
+        return [Path(data), *raw_files(_named(Path(data), str(declared_in(Path(data)).get("data", ""))))]
     if not Path(data).is_dir():
         open_dataset(data)
     return sorted(path for path in Path(data).iterdir() if path.is_file() and not path.name.startswith("."))

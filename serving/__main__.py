@@ -92,19 +92,33 @@ def _publish(given: argparse.Namespace) -> None:
     from serving.report import write_reports
     from serving.words import LANGUAGES
 
+    gates = _gates(given.run)
+    refused = {task: said for task, said in gates.items() if said.startswith("refused")}
+    for task, said in refused.items():
+        print(f"{task} is not served, {said}")
+    if gates and len(refused) == len(gates):
+        print("no model of these data is fit to be served, so there is nothing to publish; longer or other data, or another question, would be needed")
+        return
     with locked(given.run):
         by_task = score_base(given.run)
         reports = given.run / "reports"
         write_reports(given.run, reports, LANGUAGES)
     for task, table in by_task.items():
         print(f"{task}: {len(table):,} customers scored as of {table['as_of'].iloc[0]}, {int((table['band'] == 'high').sum()):,} high")
-    asked = {"customers": [{"customer_id": next(iter(by_task.values()))["customer_id"].iloc[0]}]}
     out = "" if given.run == Path("out") else f" OUT={given.run}"
+    print(f"read:  {reports}/index.en.html (中文：{reports}/index.zh.html)\nserve: make serve{out}")
+    if not by_task:
+        return
+    asked = {"customers": [{"customer_id": next(iter(by_task.values()))["customer_id"].iloc[0]}]}
     print(
-        f"read:  {reports}/index.en.html (中文：{reports}/index.zh.html)\n"
-        f"serve: make serve{out}\n"
         "ask:   curl -s http://127.0.0.1:3000/v1/explain -H 'Content-Type: application/json' "
         f"-d {shlex.quote(json.dumps(asked, ensure_ascii=False))}")
+
+
+def _gates(run: Path) -> dict[str, str]:
+    """What the gate said of each task of the last run."""
+    path = run / "run.json"
+    return {name: record["gate"] for name, record in json.loads(path.read_text(encoding="utf-8"))["tasks"].items()} if path.exists() else {}
 
 
 def _audience(given: argparse.Namespace) -> None:

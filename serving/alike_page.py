@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import charts
+from serving.task_page import SMALLEST_GROUP
 from serving.words import Voice, percent
-from training.reference import averages_of
 
 if TYPE_CHECKING:
     from serving.alike import Audience, SpaceBase
@@ -64,14 +64,16 @@ def shared(base: "SpaceBase", found: "Audience", voice: Voice) -> list[dict[str,
     """What adds most to the likeness of the audience found, strongest first: averages of seeds, audience and everybody; sensitive columns are not named."""
     columns, x = base.space.columns, base.x
     strength = base.space.contributions(found.fitted, x[found.rows]).mean(axis=0)
-    everybody = np.ones(len(x), dtype=bool)
-    averages = averages_of(columns, x, {
-        "seeds": np.array([customer in base.seed_ids for customer in base.ids]), "tenth": np.isin(np.arange(len(x)), found.rows), "all": everybody})["averages"]
+    groups = {"seeds": x[[customer in base.seed_ids for customer in base.ids]], "tenth": x[found.rows], "all": x}
     chosen = [j for j in np.argsort(-strength, kind="stable") if strength[j] > 0 and not columns[j].is_sensitive][:N_COLUMNS]
 
     def told(j: int, group: str) -> str:
-        value = averages[columns[j].name][group]
-        return "–" if value is None else voice.shown(value, columns[j].unit, is_average=True)
+        column, values = columns[j], groups[group][:, j]
+        known = values[~np.isnan(values)]
+        if len(known) < SMALLEST_GROUP:
+            return "–"
+        average = column.levels[int(np.bincount(known.astype(int)).argmax())] if column.is_category else float(known.mean())
+        return voice.shown(average, column.unit, is_average=True)
 
     return [
         {"label": voice.label(columns[j]), "family": voice.words[columns[j].family], **{group: told(j, group) for group in ("seeds", "tenth", "all")}}
