@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,12 @@ def locked(run: Path, may_make: bool = False) -> Iterator[None]:
         file.truncate(0)
         json.dump({"pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", "command": " ".join(sys.argv[1:])}, file)
         file.flush()
+        # Nobody else works here now: what is half-written was left by a process that was killed.
+        for part in [*run.rglob("*.part")]:
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
         yield
 
 

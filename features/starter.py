@@ -78,7 +78,7 @@ def starter(folder: Path, found: list[FileGuess]) -> tuple[str, list[str]]:
         for guess in files:
             lines += [*_table_lines(guess, "[[tables.events]]" if table == "events" else f"[tables.{table}]", to_fill), ""]
     for name in [name for guess in found if guess.table == "customers" for name in guess.sensitive]:
-        lines += [f"# It may be learned from, but is never named to anybody.\n[attributes.{name}]", "sensitive = true", ""]
+        lines += [f"# It may be learned from, but is never named to anybody.\n[attributes.{_key(name)}]", "sensitive = true", ""]
     lines += _task_lines(folder, "\n".join(lines), currency)
     return "\n".join(lines), to_fill
 

@@ -1,4 +1,4 @@
-"""The door of the training room: python -m training run | train | compare | promote."""
+"""The door of the training room: python -m training run | train | compare | promote | table."""
 
 import argparse
 import json
@@ -29,8 +29,20 @@ def main() -> None:
         parser_.add_argument("task", metavar="TASK")
     for parser_ in (run, train, compare, promote):
         parser_.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help="the run folder (default out)")
+    table = commands.add_parser(
+        "table", help="a flat table that you already have: a judged, calibrated model and predictions",
+        epilog="example: python -m training table customers.csv --label churned --id customer_id --score new.csv --predictions p.csv")
+    table.add_argument("file", type=Path, metavar="FILE", help="CSV, TSV or Parquet (gzip and zstd too), one row for each case")
+    table.add_argument("--label", required=True, metavar="COL", help="the column to predict, with two values")
+    table.add_argument("--id", default="", metavar="COL", help="rows of one id stay together in every split")
+    table.add_argument("--time", default="", metavar="COL", help="judge by the latest part")
+    table.add_argument("--score", type=Path, metavar="FILE2", help="rows to predict")
+    table.add_argument("--predictions", type=Path, metavar="FILE3", help="where to write them, in the order of FILE2")
+    table.add_argument("--out", type=Path, metavar="DIR", help="for the model and table.json (default out/table-FILE)")
+    table.add_argument("--trials", type=int, default=12, help="LightGBM trials in each part (default 12)")
+    table.add_argument("--keep", nargs="*", default=[], metavar="COL", help="columns to use although they look like leaks")
     given = parser.parse_args()
-    {"run": _run, "train": _run, "compare": _compare, "promote": _promote}[given.command](given)
+    {"table": _table, "run": _run, "train": _run, "compare": _compare, "promote": _promote}[given.command](given)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -46,6 +58,19 @@ def _run(given: argparse.Namespace) -> None:
     with locked(given.run, may_make=True):
         run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
+
+
+def _table(given: argparse.Namespace) -> None:
+    from features.progress import Steps
+    from training.table import Asked, in_short, run_table
+
+    if given.trials < 1:
+        raise UsageError(f"--trials must be 1 or more, found {given.trials}; 12 is a good beginning")
+    out = given.out or Path("out") / f"table-{given.file.name.split('.')[0]}"
+    record = run_table(Asked(
+        given.file, given.label, out, given.id, given.time, given.score, given.predictions, given.trials, tuple(given.keep)), Steps())
+    print(in_short(record))
+    print(f"{out / 'table.json'} holds every figure, {out / 'model'} the model" + (f", {given.predictions} the predictions" if given.predictions else ""))
 
 
 def _model_name(given: argparse.Namespace) -> str:

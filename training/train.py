@@ -65,13 +65,13 @@ def train(
         "blend": Recipe("blend", params), "rule": rule}
     tests = {kind: backtest(recipe, rows, folds, task, columns) for kind, recipe in candidates.items()}
     calibration = rows.at(folds.calibrate)
-    winner, choice = simplest_of_the_best(task, {kind: test.model.margins[-1] for kind, test in tests.items()}, calibration)
+    winner, choice = simplest_of_the_best(task.metric, {kind: test.model.margins[-1] for kind, test in tests.items()}, calibration)
     record = _judge(task, rows, folds, columns, tests, winner, rules_before, choice)
     model = _refit(dataset, task, rows, folds, columns, tests[winner], record)
     return Trained(model, record, history)
 
 
-def simplest_of_the_best(task: Task, margins: dict[str, metrics.Array], block: Rows) -> tuple[str, dict[str, dict[str, Any]]]:
+def simplest_of_the_best(metric: str, margins: dict[str, metrics.Array], block: Rows) -> tuple[str, dict[str, dict[str, Any]]]:
     """The simplest candidate that the best one is not shown to beat on a block, and each one's loss and distance from the best.
 
     A more complex model must show that it is better: the 95 % interval of the paired difference, customers resampled, must leave out 0.
@@ -81,7 +81,7 @@ def simplest_of_the_best(task: Task, margins: dict[str, metrics.Array], block: R
     losses = {}
     for kind, margin in margins.items():
         p = calibrated(margin, *fit_platt(margin, block.y))
-        losses[kind] = -metrics.auc(block.y, p, w) if task.metric == "auc" else metrics.log_loss(block.y, p, w)
+        losses[kind] = -metrics.auc(block.y, p, w) if metric == "auc" else metrics.log_loss(block.y, p, w)
     best = losses[min(losses, key=lambda kind: float(losses[kind][0]))]
     told: dict[str, dict[str, Any]] = {
         kind: {"loss": round(float(loss[0]), 5), "behind": round(float(loss[0] - best[0]), 5), "interval": metrics.interval(loss - best)}

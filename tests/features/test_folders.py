@@ -186,14 +186,14 @@ def test_a_parquet_file_with_other_bytes_inside_is_refused(refused, tmp_path, pl
 @pytest.mark.parametrize("name", ["complete-journeys", "/no/such/folder"])
 def test_an_unknown_dataset_is_refused_with_the_names_that_there_are(name):
     with pytest.raises(
-        UsageError, match=rf"DATA must be one of complete-journey.* or a folder of tables; found '{name}', which is neither; correct the name"
+        UsageError, match=rf"DATA must be one of complete-journey.* a folder of tables, or a .toml .*; found '{name}', which is neither; correct the name"
     ):
         open_dataset(name)
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "events.csv").write_text(GOOD)
-    with pytest.raises(UsageError, match="or a folder of tables; found .*events.csv"):
+    with pytest.raises(UsageError, match="a folder of tables, or a .toml .*; found .*events.csv"):
         open_dataset(str(tmp_path / "events.csv"))
 
 

@@ -97,3 +97,12 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UsageError, match="can be written"), locked(tmp_path / "file" / "out", may_make=True):
         pass
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
+    (tmp_path / "features" / ".clean.7.part").mkdir(parents=True)
+    (tmp_path / "features" / ".clean.7.part" / "events.parquet").write_text("half")
+    (tmp_path / "features" / ".base.parquet.7.part").write_text("half")
+    (tmp_path / "features" / "base.parquet").write_text("whole")
+    with locked(tmp_path):
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock", "base.parquet"]
