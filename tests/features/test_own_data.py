@@ -2,12 +2,15 @@
 
 import gzip
 import re
+import tomllib
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from features.contracts import hold
+from features.declaration import KEYS, tasks_of
 from features.errors import ContractError
 from features.labels import labels
 from features.snapshots import features_of
@@ -212,3 +215,17 @@ def test_lookalike_is_declared_with_its_seeds(opened):
     task = dataset.tasks[0]
     assert (task.kind, task.seeds) == ("lookalike", Seeds("purchase", "2026-01-01", "2026-02-01"))
     assert task.windows == WindowSpec(28)
+
+
+def test_every_key_is_documented_and_every_documented_key_known():
+    page = (Path(__file__).parent.parent.parent / "docs" / "your-own-data.md").read_text(encoding="utf-8")
+    table = page.split("## Every key of dataset.toml")[1].split("```")[0]
+    documented = set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))))
+
+    def names(known):
+        return set().union(*({key} | (names(inner) if isinstance(inner, dict) else set()) for key, inner in known.items())) if known else set()
+
+    keys = names(KEYS) - {"*", "customers", "items", "campaigns", "events", "label_en", "label_zh", "event_kind", "from_date", "until_date", "column", "top_share"}
+    assert documented == keys
+    example = page.split("```toml")[1].split("```")[0]
+    assert [task.kind for task in tasks_of(tomllib.loads(example), "cny")] == ["churn", "conversion", "lookalike"]
