@@ -81,9 +81,10 @@ def _serve(given: argparse.Namespace) -> None:
 
 def _report(given: argparse.Namespace) -> None:
     from serving.report import write_reports
+    from serving.words import words_of
 
-    write_reports(given.run, given.out, [given.lang])
-    print(f"reports: {given.out}")
+    written = write_reports(given.run, given.out, [given.lang])
+    print(words_of(given.lang)["written"].format(n=len(written), folder=given.out))
 
 
 def _publish(given: argparse.Namespace) -> None:

@@ -175,7 +175,7 @@ def test_publish_scores_reports_and_says_what_to_type_next(door, run, monkeypatc
     import types
 
     asked = []
-    monkeypatch.setitem(sys.modules, "serving.report", types.SimpleNamespace(write_reports=lambda *given: asked.append(given)))
+    monkeypatch.setitem(sys.modules, "serving.report", types.SimpleNamespace(write_reports=lambda *given: asked.append(given) or []))
     code, out, _ = door("publish", "--run", run)
     assert code == 0 and asked == [(run, run / "reports", ("en", "zh"))]
     assert f"make serve OUT={run}" in out and "curl -s http://127.0.0.1:3000/v1/explain" in out and "-d '{\"customers\": [{\"customer_id\": " in out
