@@ -67,8 +67,10 @@ class SpaceBase:
             raise UsageError("an audience needs either reach or similarity; found " + ("none" if reach is None else "both"))
         given = self.seed_ids if seeds is None else frozenset(seeds)
         known = given & self.row_of.keys()
-        self._require(len(given), len(known))
-        fitted = self.space.example if seeds is None and self.space.example else self._fit(known)
+        example = self.space.example if seeds is None else None
+        # The seeds of training taught already, also those who are no longer asked about.
+        self._require(len(given), len(known), least=0 if example else MIN_SEEDS)
+        fitted = example or self._fit(known)
         scores = self.space.scores(fitted, self.x)
         # Seeds are known already, and who did not agree to marketing is in nobody's audience.
         others = np.array([customer not in known for customer in self.ids], dtype=bool) & self.may_contact
@@ -117,8 +119,8 @@ class SpaceBase:
             "family": column.family, "feature": column.name, "label": told["label"], "value": value, "average": averages["all"], "seeds": averages["seeds"],
             "contribution": contribution, "sentence": voice.words["reasons"]["alike"].format(**told)}
 
-    def _require(self, n_given: int, n_known: int) -> None:
-        if n_known < MIN_SEEDS:
+    def _require(self, n_given: int, n_known: int, least: int) -> None:
+        if n_known < least:
             unknown = f", {n_given - n_known:,} of the {n_given:,} given are not in the base of {self.as_of}" if n_known < n_given else ""
             raise UsageError(f"an audience needs at least {MIN_SEEDS} seeds that {self.task} asks about, found {n_known}{unknown}; give more, as the data name them")
         if len(self.ids) - n_known < MIN_SEEDS:

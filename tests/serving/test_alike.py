@@ -166,3 +166,14 @@ def test_the_seeds_of_a_run_are_read_from_its_table(run):
 def test_no_seed_stands_in_an_error(client, seeds):
     text = json.dumps(client.post("/v1/audience", json={"seeds": seeds[:20], "reach": 5}).json())
     assert not any(f'"{seed}"' in text for seed in seeds)
+
+
+def test_seeds_of_training_who_are_no_longer_asked_about_still_teach(space_of, seeds):
+    frame = people()
+    left = frame[~frame["customer_id"].isin(seeds)]
+    base = SpaceBase("lookalike", space_of, "1", left["customer_id"], _encoded(left), AS_OF, frozenset(seeds))
+    found = base.audience(reach=40)
+    assert found.n_seeds == 0 and len(found.rows) == 40
+    assert left["kin"].to_numpy()[found.rows].mean() > 2 * left["kin"].mean()
+    with pytest.raises(UsageError, match="at least 50 seeds"):
+        base.audience(seeds=seeds, reach=40)
