@@ -30,17 +30,17 @@ def main() -> None:
     for parser_ in (run, train, compare, promote):
         parser_.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help="the run folder (default out)")
     table = commands.add_parser(
-        "table", help="a flat table that you already have: a judged, calibrated model and predictions",
-        epilog="example: python -m training table customers.csv --label churned --id customer_id --score new.csv --predictions p.csv")
-    table.add_argument("file", type=Path, metavar="FILE", help="CSV, TSV or Parquet (gzip and zstd too), one row for each case")
-    table.add_argument("--label", required=True, metavar="COL", help="the column to predict, with two values")
-    table.add_argument("--id", default="", metavar="COL", help="rows of one id stay together in every split")
-    table.add_argument("--time", default="", metavar="COL", help="judge by the latest part")
+        "table", help="a flat table of your own: typed, tuned, calibrated, judged, predictions",
+        epilog="example: python -m training table customers.csv --label churned --id customer_id")
+    table.add_argument("file", type=Path, metavar="FILE", help="CSV, TSV or Parquet, also gzip or zstd; one row per case")
+    table.add_argument("--label", required=True, metavar="COL", help="the column to predict; two values")
+    table.add_argument("--id", metavar="COL", help="whose row it is: rows of one id stay together, and predictions carry it")
+    table.add_argument("--time", metavar="COL", help="when the row was known: judged on the latest quarter")
+    table.add_argument("--drop", nargs="*", default=[], metavar="COL", help="columns to leave out, such as what is known only after the label")
     table.add_argument("--score", type=Path, metavar="FILE2", help="rows to predict")
-    table.add_argument("--predictions", type=Path, metavar="FILE3", help="where to write them, in the order of FILE2")
-    table.add_argument("--out", type=Path, metavar="DIR", help="for the model and table.json (default out/table-FILE)")
-    table.add_argument("--trials", type=int, default=12, help="LightGBM trials in each part (default 12)")
-    table.add_argument("--keep", nargs="*", default=[], metavar="COL", help="columns to use although they look like leaks")
+    table.add_argument("--predictions", type=Path, metavar="FILE3", help="where to write their probabilities, in order (.csv or .parquet)")
+    table.add_argument("--out", type=Path, metavar="DIR", help="where table.json and the model go (default out/table-NAME)")
+    table.add_argument("--trials", type=int, default=20, help="LightGBM trials of each tuning; half as many for the logistic regression (default 20)")
     given = parser.parse_args()
     {"table": _table, "run": _run, "train": _run, "compare": _compare, "promote": _promote}[given.command](given)
 
@@ -58,19 +58,6 @@ def _run(given: argparse.Namespace) -> None:
     with locked(given.run, may_make=True):
         run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
-
-
-def _table(given: argparse.Namespace) -> None:
-    from features.progress import Steps
-    from training.table import Asked, in_short, run_table
-
-    if given.trials < 1:
-        raise UsageError(f"--trials must be 1 or more, found {given.trials}; 12 is a good beginning")
-    out = given.out or Path("out") / f"table-{given.file.name.split('.')[0]}"
-    record = run_table(Asked(
-        given.file, given.label, out, given.id, given.time, given.score, given.predictions, given.trials, tuple(given.keep)), Steps())
-    print(in_short(record))
-    print(f"{out / 'table.json'} holds every figure, {out / 'model'} the model" + (f", {given.predictions} the predictions" if given.predictions else ""))
 
 
 def _model_name(given: argparse.Namespace) -> str:
@@ -110,6 +97,28 @@ def _promote(given: argparse.Namespace) -> None:
     with locked(given.run):
         verdict = promote(Registry(given.run), given.run, name)
     print(f"version {verdict.version} is champion: {verdict.says}")
+
+
+def _table(given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from training.table import Asked, train_table
+
+    said = train_table(Asked(**{name: value for name, value in vars(given).items() if name != "command"}))
+    title = f"{said['table']}: {said['label']} = {said['positive']}, {said['positives']:,} of {said['rows']:,} rows"
+    shown = Table("", "AUC", "interval", "log loss", "ECE", "lift 10 %", title=escape(title))
+    named = {f"best column: {said['rule']['name']}": said["rule"], **{kind: said[kind] for kind in ("logistic", "lightgbm", "blend")}, "as chosen in each part": said}
+    for name, figures in named.items():
+        rest = [f"{figures[key]:.4f}" if key in figures else "" for key in ("log_loss", "ece", "lift_at_10")]
+        shown.add_row(escape(name), f"{figures['auc']:.4f}", "{:.3f} to {:.3f}".format(*figures["auc_interval"]), *rest)
+    Console().print(shown)
+    for name, reason in said["dropped"].items():
+        print(f"left out: {name} ({reason})")
+    if said["suspected_leaks"]:
+        print(f"do not believe these figures before it is clear when these columns are known: {', '.join(said['suspected_leaks'])}")
+    print(f"{said['grade']}; saved is the {said['winner']}, refitted on all rows: {said['out']}/model; every figure: {said['out']}/table.json")
 
 
 if __name__ == "__main__":

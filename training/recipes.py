@@ -54,7 +54,7 @@ def fit_lightgbm(rows: Rows, columns: tuple[Column, ...], params: dict[str, Any]
     library = lightgbm()
     fixed = {"objective": "binary", "seed": SEED, "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1, "bagging_freq": 1}
     data = library.Dataset(
-        rows.x, rows.y, feature_name=[c.name for c in columns], categorical_feature=[i for i, c in enumerate(columns) if c.is_category],
+        rows.x, rows.y, feature_name=[f"f{j}" for j in range(len(columns))], categorical_feature=[i for i, c in enumerate(columns) if c.is_category],
         free_raw_data=True, params={"verbose": -1, "min_data_in_leaf": params["min_data_in_leaf"]})
     booster = library.train({**fixed, **{k: v for k, v in params.items() if k != "n_trees"}}, data, num_boost_round=params["n_trees"])
     return BoosterMember(booster.model_to_string())

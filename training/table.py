@@ -1,285 +1,300 @@
-"""A flat table to a judged, calibrated model: nested cross-validation, so that nothing fitted or chosen saw the rows that judge it."""
+"""A flat table to a judged model and predictions: what `python -m training table` does."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import ContractError, UsageError
+from features.errors import ContractError, UsageError, first_few
 from features.files import write_json, written_whole
-from training import metrics, recipes
-from training.backtest import rule_score
-from training.calibrate import calibrated, fit_platt, fitted_log_loss
-from training.flat import Flat, for_model, read_text, typed
-from training.recipes import SEED, Recipe
-from training.reference import band_cuts, bands_on, drivers, reference_of
-from training.saved_model import BANDS, Column, SavedModel, sigmoid
+from features.lock import locked
+from features.progress import Steps
+from training import recipes
+from training.flat import Field, Label, columns_of_inputs, date_form, inputs_of, is_number, label_of, moments, read_flat, typed, unread, written
+from training.leaks import suspects
+from training.nested import Learned, Split, figures, judge, learn, n_trials, outer_splits
+from training.reference import band_cuts, drivers, reference_of
+from training.saved_model import Column, SavedModel, encoded
 from training.tables import Rows
-from training.tune import make_storage, tuned
+from training.tune import make_storage
 
 if TYPE_CHECKING:
-    from features.progress import Steps
+    import pandas as pd
 
-N_OUTER, N_INNER = 5, 4
-SMALL, WARN_UNDER, MIN_ROWS, MIN_LABEL = 2000, 500, 100, 20
-LATER_SHARE = 0.3
-KINDS = ("logistic", "lightgbm", "blend", "rule")
-Index = NDArray[np.int64]
-Split = tuple[Index, Index]
+PACKAGES = ("lightgbm", "numpy", "optuna", "pandas", "scikit-learn", "scipy")
+FEWEST, FEW_ROWS = 20, 500
+# A combination that more rows than this share is common, not a copied row.
+COPIES, COPIES_SHARE = 20, 0.01
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the door was asked for."""
+    """What a person asks of a flat table."""
 
     file: Path
     label: str
-    out: Path
-    id_column: str = ""
-    time_column: str = ""
+    id: str | None = None
+    time: str | None = None
     score: Path | None = None
     predictions: Path | None = None
-    trials: int = 12
-    keep: tuple[str, ...] = ()
+    out: Path | None = None
+    trials: int = 20
+    drop: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What was found on some rows: parameters, the winner, and each candidate's margins on rows that it did not see. Shape: seen (m,), margins (m,)."""
+class Prepared:
+    """A table ready for a model. Rows stand in an order of their own content and columns by name, so that the file's order changes nothing.
 
-    recipes: dict[str, Recipe]
-    winner: str
-    seen: Index
-    margins: dict[str, NDArray[np.float64]]
+    Shape: inputs (n, p), y, groups, times (n,); `digest` names the content.
+    """
+
+    inputs: "pd.DataFrame"
+    y: NDArray[np.float64]
+    groups: NDArray[np.object_]
+    times: NDArray[np.datetime64]
+    label: Label
+    fields: tuple[Field, ...]
+    dropped: dict[str, str]
+    warnings: list[str]
+    copies: int
+    digest: str
+
+    def encode(self, seen: NDArray[np.bool_]) -> tuple[Rows, tuple[Column, ...]]:
+        """All rows as a matrix with the levels of the rows seen, and its columns."""
+        columns = columns_of_inputs(self.inputs, self.fields, seen)
+        return Rows(encoded(self.inputs, columns, "the table"), self.y, self.groups, self.times), columns
 
 
-def run_table(asked: Asked, steps: "Steps") -> dict[str, Any]:
-    """Judge by outer folds, then tune, choose, calibrate and fit once more on all rows; write `model/` and `table.json`, and predictions if asked.
+def train_table(asked: Asked) -> dict[str, Any]:
+    """Read, type, tune, judge, refit, save, predict; give the record of table.json.
 
     Raises: UsageError, ContractError before anything is written.
     """
+    steps = Steps()
+    out = asked.out or Path("out") / f"table-{_stem(asked.file)}"
+    _require_words(asked)
+    with steps.step("read", f"reading {asked.file.name}"):
+        table = prepare(asked)
+        wanted = _read_score(asked, table) if asked.score else None
+    for text in table.warnings:
+        steps.say(f"[yellow]note[/yellow] {_plain(text)}")
+    rows, columns = table.encode(np.ones(len(table.y), dtype=bool))
+    suspected = suspects(rows, columns, table.label.column)
+    for name, reason in suspected.items():
+        steps.say(f"[red]suspected leak[/red] {_plain(name)}: {_plain(reason)}; if it is known only after the label, leave it out: --drop {_plain(name)}")
+
+    is_timed = asked.time is not None
+    splits = outer_splits(rows, is_timed)
+    _require_both(rows, splits[0], is_timed)
+    says = f"tuning on {len(rows.y):,} rows x {len(columns)} columns, judged by {'the latest quarter' if is_timed else f'{len(splits)} held-out parts'}"
+    bars, on_trial = _progress(steps, n_trials(rows, is_timed, asked.trials))
+    with locked(out, may_make=True):
+        storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((out / "optuna.db").resolve())
+
+        def learn_on(i: int, fit: Rows, columns: tuple[Column, ...]) -> Learned:
+            return learn(fit, columns, is_timed, asked.trials, storage, f"table.{table.digest}.{i}", on_trial)
+
+        with steps.step("learn", says, bars):
+            judged, final = judge(splits, table.encode, learn_on)
+        with steps.step("judge", "judging"):
+            record = _record(asked, table, rows, suspected, splits) | figures(judged) | {
+                "winner": final.winner, "inner_log_loss": {kind: round(loss, 5) for kind, loss in final.losses.items()}, "params": final.params}
+            model = _saved(_stem(asked.file), table, rows, columns, final, record)
+        _save_anew(model, out / "model")
+        if wanted is not None and asked.predictions:
+            _write_predictions(asked, wanted, model.probabilities(encoded(inputs_of(wanted, table.fields), model.columns, asked.file.name)))
+        write_json(out / "table.json", record | {"seconds": steps.seconds})
+    return record | {"out": str(out)}
+
+
+def prepare(asked: Asked) -> Prepared:
+    """A file -> inputs, label, groups. Raises: ContractError for what cannot teach."""
+    import pandas as pd
+
+    frame = read_flat(asked.file)
+    named = {"--label": [asked.label], "--id": [asked.id] if asked.id else [], "--time": [asked.time] if asked.time else [], "--drop": list(asked.drop)}
+    for option, names in named.items():
+        lost = [name for name in names if name not in frame.columns]
+        if lost:
+            raise UsageError(f"{option} must name a column of {asked.file.name}, found no {first_few(lost)} among {first_few(list(frame.columns), 12)}; correct the name")
+    warnings = []
+    blank = frame[asked.label].isna()
+    if blank.any():
+        warnings.append(f"{int(blank.sum()):,} rows without a label are left out")
+        frame = frame[~blank].reset_index(drop=True)
+    label = label_of(frame[asked.label], asked.label)
+    times = _times(frame, asked)
+    y = (written(frame[asked.label]) == label.positive).to_numpy().astype(np.float64)
+    positives = int(y.sum())
+    if min(positives, len(y) - positives) < FEWEST:
+        raise ContractError(
+            f"TOO_FEW_LABELS: {asked.label} needs at least {FEWEST} rows of each value, found {positives:,} {label.positive!r} of {len(y):,} rows; bring more rows")
+    if len(y) < FEW_ROWS:
+        warnings.append(f"only {len(y)} rows: read the interval of each figure, not the figure alone")
+
+    kept_out = {asked.label, *asked.drop, *(name for name in (asked.id, asked.time) if name)}
+    fields, dropped = typed(frame, sorted(name for name in frame.columns if name not in kept_out))
+    dropped = dict.fromkeys(asked.drop, "left out as asked") | dropped
+    inputs = inputs_of(frame, fields)
+    warnings += unread(frame, inputs, fields, asked.file.name)
+    columns = columns_of_inputs(inputs, fields, np.ones(len(y), dtype=bool))
+    if not columns:
+        raise ContractError(f"{asked.file.name} needs at least one column that can tell rows apart, found none: {_reasons(dropped)}; bring more columns")
+    content = pd.util.hash_pandas_object(inputs, index=False).to_numpy()
+    ids = frame[asked.id] if asked.id else pd.Series([None] * len(y), dtype=object)
+    key = pd.util.hash_pandas_object(pd.DataFrame({"content": content, "y": y, "times": times, "ids": ids.astype(str)}), index=False).to_numpy()
+    order = np.argsort(key, kind="stable")
+    groups, copies = _groups(content[order], ids.iloc[order])
+    digest = hashlib.sha256(key[order].tobytes() + repr((label, fields, asked.time, recipes.SEED)).encode()).hexdigest()[:12]
+    return Prepared(inputs.iloc[order].reset_index(drop=True), y[order], groups, times[order], label, fields, dropped, warnings, copies, digest)
+
+
+def _groups(content: NDArray[Any], ids: "pd.Series") -> tuple[NDArray[np.object_], int]:
+    """Rows that must not be parted: copies of each other, and rows of one id; and how many rows are copies."""
+    import pandas as pd
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    own = np.arange(len(content))
+    _, first, place, sizes = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
+    is_copied = (sizes[place] > 1) & (sizes[place] <= max(COPIES, COPIES_SHARE * len(content)))
+    code = pd.factorize(ids)[0]
+    _, first_of, place_of = np.unique(code, return_index=True, return_inverse=True)
+    partners = np.concatenate([np.where(is_copied, first[place], own), np.where(code < 0, own, first_of[place_of])])
+    _, component = connected_components(coo_array((np.ones(2 * len(own)), (np.tile(own, 2), partners)), shape=(len(own), len(own))), directed=False)
+    return component.astype(str).astype(object), int(is_copied.sum())
+
+
+def _times(frame: "pd.DataFrame", asked: Asked) -> NDArray[np.datetime64]:
+    """The column of --time as moments; without one, all rows are of one moment."""
+    import pandas as pd
+
+    if asked.time is None:
+        return np.full(len(frame), np.datetime64("1970-01-01", "us"))
+    values = frame[asked.time]
+    if is_number(values):
+        # Years, months as 202601, seconds: only their order counts.
+        at = pd.to_datetime(values, unit="s", errors="coerce")
+    else:
+        form = date_form(values.dropna())
+        if "|" in form:
+            raise ContractError(f"--time needs dates whose day and month are told apart, found {first_few(values.dropna().tolist())} in {asked.time}; write them as 2026-01-31")
+        numbers = pd.to_numeric(values, errors="coerce")
+        at = moments(values, form).dt.tz_localize(None) if form else pd.to_datetime(numbers, unit="s", errors="coerce")
+    if at.isna().any():
+        bad = values[at.isna()]
+        raise ContractError(f"--time needs a date such as 2026-01-31 in each row, found {len(bad):,} rows of {asked.time} without ({first_few(bad.tolist())}); correct them")
+    return at.to_numpy("datetime64[us]")
+
+
+def _require_words(asked: Asked) -> None:
+    """Raises: UsageError for options that do not go together."""
+    if asked.trials < 1:
+        raise UsageError(f"TRIALS must be at least 1, found {asked.trials}; give for example --trials 20")
     if (asked.score is None) != (asked.predictions is None):
-        raise UsageError("--score and --predictions go together, found one of them; give both")
+        raise UsageError("--score FILE2 and --predictions FILE3 go together, found one of them; give both")
     if asked.predictions and asked.predictions.suffix not in (".csv", ".parquet"):
         raise UsageError(f"--predictions must end in .csv or .parquet, found {asked.predictions.name}; name it so")
-    with steps.step("read", f"reading {asked.file}"):
-        flat = typed(read_text(asked.file), asked.label, asked.id_column, asked.time_column, asked.keep)
-        new = read_text(asked.score) if asked.score else None
-    n, positives = len(flat.y), int(flat.y.sum())
-    if n < MIN_ROWS or min(positives, n - positives) < MIN_LABEL:
-        raise ContractError(f"a table needs at least {MIN_ROWS} rows and {MIN_LABEL} of each label, found {n} rows, {positives} of them {flat.positive}; bring more")
-    _tell(steps, flat, asked)
-    groups = groups_of(flat)
-    outer = outer_splits(flat, groups)
-    p, margins, y, at = _judged(steps, flat, groups, outer, asked.trials)
-    with steps.step("fit", "tuning, choosing and fitting on all rows"), TemporaryDirectory() as aside:
-        everyone = np.arange(n)
-        columns = flat.columns(everyone)
-        chosen = choose(flat, columns, everyone, groups, Path(aside), asked.trials)
-    record = _record(flat, asked, chosen, p, margins, y, at, groups, outer)
-    model = _saved(flat, asked, columns, chosen, record)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    if new is not None and asked.predictions:
-        # A table that cannot be scored is refused before anything is written.
-        probabilities, extra = predicted(model, new)
-        if extra:
-            steps.say(f"  not used of {asked.score}: {', '.join(extra)}")
-        _write_predictions(asked, new, probabilities)
-    model.save(asked.out / "model")
-    write_json(asked.out / "table.json", record)
-    return record
+    if asked.predictions and asked.predictions.resolve() in {asked.file.resolve(), asked.score.resolve() if asked.score else None}:
+        raise UsageError(f"--predictions must be a file of its own, found {asked.predictions} among those to read; choose another name")
+    roles = [name for name in (asked.label, asked.id, asked.time, *asked.drop) if name]
+    if len(set(roles)) < len(roles):
+        raise UsageError(f"--label, --id, --time and --drop must name different columns, found {first_few(sorted({r for r in roles if roles.count(r) > 1}))} twice; correct them")
 
 
-def _tell(steps: "Steps", flat: Flat, asked: Asked) -> None:
-    n, positives = len(flat.y), int(flat.y.sum())
-    steps.say(f"  {n:,} rows, {positives:,} of them {asked.label} = {flat.positive} ({100 * positives / n:.1f} %); {len(flat.types)} columns to learn from")
-    for name, why in flat.dropped.items():
-        steps.say(f"  left out: {name}, {why}" + (f" (use it all the same: --keep {name})" if name in flat.suspected else ""))
-    if n < WARN_UNDER:
-        steps.say(f"  warning: {n} rows are few; look at the intervals, not at the figures")
+def _require_both(rows: Rows, split: Split, is_timed: bool) -> None:
+    """Raises: ContractError where time parts the labels so that too few are left to learn from or to judge by."""
+    for mask, part in zip(split, ("before the latest quarter", "in the latest quarter"), strict=True):
+        positives, n = int(rows.y[mask].sum()), int(mask.sum())
+        if is_timed and min(positives, n - positives) < FEWEST:
+            raise ContractError(f"TOO_FEW_LABELS: the rows {part} need at least {FEWEST} of each label, found {positives} positive of {n}; leave --time out or bring more rows")
 
 
-def groups_of(flat: Flat) -> NDArray[np.object_]:
-    """Rows that must stay together in every split: those of one id, and those that are equal in every column."""
+def _read_score(asked: Asked, table: Prepared) -> "pd.DataFrame":
+    """The file to score, with every column that the model needs."""
+    assert asked.score
+    frame = read_flat(asked.score)
+    lost = [field.name for field in table.fields if field.name not in frame.columns]
+    if lost:
+        raise ContractError(f"MISSING_COLUMN: {asked.score.name} needs the columns of {asked.file.name}, found none called {first_few(lost, 8)}; add them")
+    known = {field.name for field in table.fields} | {asked.label, asked.id, asked.time, *table.dropped}
+    extra = [name for name in frame.columns if name not in known]
+    if extra:
+        table.warnings.append(f"{asked.score.name} has columns that {asked.file.name} has not, ignored: {first_few(extra, 8)}")
+    if asked.id and asked.id not in frame.columns:
+        table.warnings.append(f"{asked.score.name} has no column {asked.id}: predictions go without it, in the order of its rows")
+    table.warnings.extend(unread(frame, inputs_of(frame, table.fields), table.fields, asked.score.name))
+    return frame
+
+
+def _write_predictions(asked: Asked, frame: "pd.DataFrame", p: NDArray[np.float64]) -> None:
     import pandas as pd
 
-    key = pd.util.hash_pandas_object(flat.frame.astype(str), index=False).to_numpy().astype(str).astype(object)
-    if flat.ids is None:
-        return key
-    # Equal rows of two ids join their ids' groups.
-    first: dict[str, str] = {}
-    parent = {str(one): str(one) for one in flat.ids}
-
-    def root(one: str) -> str:
-        while parent[one] != one:
-            one = parent[one]
-        return one
-
-    for row, one in zip(key, map(str, flat.ids), strict=True):
-        parent[root(one)] = root(first.setdefault(row, one))
-    return np.array([root(str(one)) for one in flat.ids], dtype=object)
-
-
-def outer_splits(flat: Flat, groups: NDArray[np.object_]) -> list[Split]:
-    """Rows to learn from and rows to judge by: the latest part where time is told, else folds by groups, three times over where rows are few."""
-    if flat.times is not None:
-        order = np.argsort(flat.times, kind="stable")
-        cut = flat.times[order[int((1 - LATER_SHARE) * len(order))]]
-        earlier, later = np.flatnonzero(flat.times < cut), np.flatnonzero(flat.times >= cut)
-        inside = set(groups[earlier])
-        # Who is known from before is no new case.
-        later = np.array([row for row in later if groups[row] not in inside], dtype=np.int64)
-        if min(len(earlier), len(later)) < MIN_ROWS or min(flat.y[later].sum(), (1 - flat.y[later]).sum()) < MIN_LABEL:
-            raise ContractError(
-                f"--time needs at least {MIN_ROWS} rows and {MIN_LABEL} of each label in the latest {100 * LATER_SHARE:.0f} %, found {len(later)} rows of new cases; bring more")
-        return [(earlier, later)]
-    return [split for seed in range(3 if len(flat.y) < SMALL else 1) for split in _folds(flat.y, groups, N_OUTER, SEED + seed)]
-
-
-def _folds(y: NDArray[np.float64], groups: NDArray[np.object_], n: int, seed: int) -> list[Split]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    return list(StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(y)), y, groups.astype(str)))
-
-
-def _inner(flat: Flat, rows: Index, groups: NDArray[np.object_]) -> list[Split]:
-    """Splits of some rows: forward in time where time is told, else by groups."""
-    if flat.times is None:
-        return [(rows[fit], rows[ask]) for fit, ask in _folds(flat.y[rows], groups[rows], N_INNER, SEED)]
-    blocks = np.array_split(rows[np.argsort(flat.times[rows], kind="stable")], 5)
-    return [(np.concatenate(blocks[:i]), blocks[i]) for i in (2, 3, 4)]
-
-
-def choose(flat: Flat, columns: tuple[Column, ...], rows: Index, groups: NDArray[np.object_], folder: Path, trials: int) -> Chosen:
-    """Tune, and choose the simplest candidate that the best one is not shown to beat, all by inner folds of these rows."""
-    from training.train import simplest_of_the_best
-
-    every = rows_of(flat, columns, groups)
-    splits = _inner(flat, rows, groups)
-    storage = make_storage(folder / "optuna.db")
-
-    def margins_of(recipe: Recipe) -> NDArray[np.float64]:
-        return np.concatenate([recipe.fit(at(every, fit), columns).margins(every.x[ask]) for fit, ask in splits])
-
-    seen = np.concatenate([ask for _, ask in splits])
-    y = flat.y[seen]
-    params: dict[str, dict[str, Any]] = {}
-    spaces: tuple[tuple[str, dict[str, Any], Callable[[Any], dict[str, Any]], int], ...] = (
-        ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, trials), ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, trials // 2)))
-    for kind, first, suggest, n in spaces:
-        params[kind], _ = tuned(
-            storage, kind, n, first, suggest, lambda given, kind=kind: fitted_log_loss(margins_of(Recipe(kind, given)), y), lambda *_: None)  # type: ignore[misc]
-    found = {"logistic": Recipe("logistic", params["logistic"]), "lightgbm": Recipe("lightgbm", params["lightgbm"]), "blend": Recipe("blend", params)}
-    found["rule"] = best_rule(at(every, rows), columns)
-    margins = {kind: margins_of(recipe) for kind, recipe in found.items()}
-    winner, _ = simplest_of_the_best("log_loss", margins, at(every, seen))
-    return Chosen(found, winner, seen, margins)
-
-
-def best_rule(rows: Rows, columns: tuple[Column, ...]) -> Recipe:
-    """The single column of numbers that orders these rows best, up or down; the first column where there are none."""
-    w = np.ones((1, len(rows.y)))
-    areas = {column.name: float(metrics.auc(rows.y, rule_score(rows.x, j), w)[0]) for j, column in enumerate(columns) if not column.is_category}
-    if not areas:
-        return Recipe("rule", {"column": columns[0].name, "sign": 1.0})
-    name = max(areas, key=lambda one: abs(areas[one] - 0.5))
-    return Recipe("rule", {"column": name, "sign": 1.0 if areas[name] >= 0.5 else -1.0})
-
-
-def rows_of(flat: Flat, columns: tuple[Column, ...], groups: NDArray[np.object_]) -> Rows:
-    """The whole table as matrix, label and groups."""
-    return Rows(flat.matrix(columns), flat.y, groups, np.zeros(len(flat.y), dtype="datetime64[us]"))
-
-
-def at(rows: Rows, places: Index) -> Rows:
-    """Some rows, in that order."""
-    return Rows(rows.x[places], rows.y[places], rows.customers[places], rows.as_ofs[places])
-
-
-def _judged(
-    steps: "Steps", flat: Flat, groups: NDArray[np.object_], outer: Sequence[Split], trials: int,
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], NDArray[np.float64], Index]:
-    """Probabilities of the whole procedure, and of each candidate, for rows that it did not see; a row's come once for each repeat."""
-    ours, theirs, places = [], {kind: [] for kind in KINDS}, []  # type: ignore[var-annotated]
-    for i, (fit, ask) in enumerate(outer, 1):
-        with steps.step(f"fold_{i}", f"judging, part {i} of {len(outer)}"), TemporaryDirectory() as aside:
-            columns = flat.columns(fit)
-            chosen = choose(flat, columns, fit, groups, Path(aside), trials)
-            every = rows_of(flat, columns, groups)
-            for kind, recipe in chosen.recipes.items():
-                margins = recipe.fit(at(every, fit), columns).margins(every.x[ask])
-                p = calibrated(margins, *fit_platt(chosen.margins[kind], flat.y[chosen.seen]))
-                theirs[kind].append(p)
-                if kind == chosen.winner:
-                    ours.append(p)
-            places.append(ask)
-    place = np.concatenate(places)
-    return np.concatenate(ours), {kind: np.concatenate(parts) for kind, parts in theirs.items()}, flat.y[place], place
-
-
-def _record(
-    flat: Flat, asked: Asked, chosen: Chosen, p: NDArray[np.float64], candidates: dict[str, NDArray[np.float64]], y: NDArray[np.float64], place: Index,
-    groups: NDArray[np.object_], outer: Sequence[Split],
-) -> dict[str, Any]:
-    w = metrics.resamples(groups[place])
-    gain = metrics.gain(y, p, candidates["rule"], w)
-    judged_by = "the latest part in time" if flat.times is not None else f"{len(outer)} parts by cross-validation" + (", three times over" if len(outer) > N_OUTER else "")
-    return {
-        "file": asked.file.name, "label": asked.label, "positive": flat.positive, "rows": len(flat.y), "positives": int(flat.y.sum()), "base_rate": round(float(flat.y.mean()), 5),
-        "judged_rows": len(y), "judged_by": judged_by, **metrics.measure(y, p, w), **metrics.believability(y, p),
-        "candidates": {kind: metrics.measure(y, values, w) for kind, values in candidates.items()}, "rule": chosen.recipes["rule"].params["column"],
-        "gain_over_rule": {"auc": gain["value"], "interval": gain["interval"]},
-        "grade": "better than the rule" if gain["interval"][0] > 0 else "no better than the rule", "winner": chosen.winner,
-        "columns": flat.types, "dropped": flat.dropped, "suspected_leaks": flat.suspected, "calibration": metrics.calibration_table(y, p)}
-
-
-def _saved(flat: Flat, asked: Asked, columns: tuple[Column, ...], chosen: Chosen, record: dict[str, Any]) -> SavedModel:
-    recipe = chosen.recipes[chosen.winner]
-    rows = rows_of(flat, columns, np.zeros(len(flat.y), dtype=object))
-    fitted = recipe.fit(rows, columns)
-    slope, intercept = fit_platt(chosen.margins[chosen.winner], flat.y[chosen.seen])
-    p = calibrated(chosen.margins[chosen.winner], slope, intercept)
-    cuts = band_cuts(p)
-    task = {"name": asked.label, "kind": "table", "target_kind": flat.positive}
-    # Every input, also those of a rule: the reasons of all columns are there to be read.
-    plain = SavedModel(f"table.{asked.file.name.split('.')[0]}", task, columns, fitted.members, fitted.weights, slope, intercept, cuts, {}, record)
-    model = SavedModel(**{**plain.__dict__, "reference": reference_of(plain, rows)})
-    model.card["bands"] = bands_on(cuts, p, flat.y[chosen.seen])
-    model.card["drivers"] = drivers(model, rows)
-    assert set(BANDS) == {band["band"] for band in model.card["bands"]}
-    return model
-
-
-def predicted(model: SavedModel, frame: Any) -> tuple[NDArray[np.float64], list[str]]:
-    """A probability for each row in order, and the columns that were not used. Raises: ContractError for missing columns."""
-    table, extra = for_model(frame, model.columns)
-    return sigmoid(model.log_odds(model.encode(table))), extra
-
-
-def _write_predictions(asked: Asked, new: Any, probabilities: NDArray[np.float64]) -> None:
-    import pandas as pd
-
-    columns: dict[str, Any] = {asked.id_column: new[asked.id_column]} if asked.id_column and asked.id_column in new.columns else {}
-    table = pd.DataFrame({**columns, "probability": np.round(probabilities, 6)})
-    assert asked.predictions is not None
-    asked.predictions.parent.mkdir(parents=True, exist_ok=True)
+    assert asked.predictions
+    said = {asked.id: frame[asked.id]} if asked.id and asked.id in frame.columns else {}
+    if asked.predictions.suffix == ".csv":
+        # What a spreadsheet would take for a formula is marked as text.
+        said = {name: ids if is_number(ids) else ids.str.replace(r"^([=+@\t\r＝＋－＠-])", r"'\1", regex=True) for name, ids in said.items()}
+    table = pd.DataFrame({**said, "probability": p})
     with written_whole(asked.predictions) as aside:
-        if asked.predictions.suffix == ".csv":
-            table.to_csv(aside, index=False)
-        else:
+        if asked.predictions.suffix == ".parquet":
             table.to_parquet(aside, index=False)
+        else:
+            table.to_csv(aside, index=False)
 
 
-def in_short(record: dict[str, Any]) -> str:
-    """The record in a few lines."""
-    low, high = record["auc_interval"]
-    lines = [f"{record['winner']}: AUC {record['auc']:.3f} [{low:.3f}, {high:.3f}], log loss {record['log_loss']:.4f}, ECE {record['ece']:.3f}, judged on {record['judged_by']}"]
-    lines += [f"  {kind:9} AUC {said['auc']:.3f}, log loss {said['log_loss']:.4f}" + (f" ({record['rule']})" if kind == "rule" else "")
-              for kind, said in record["candidates"].items()]
-    gain = record["gain_over_rule"]
-    return "\n".join([*lines, f"  above the rule: {gain['auc']:+.3f} {json.dumps(gain['interval'])}: {record['grade']}"])
+def _record(asked: Asked, table: Prepared, rows: Rows, suspected: dict[str, str], splits: Sequence[Split]) -> dict[str, Any]:
+    return {
+        "kind": "table", "table": asked.file.name, "fingerprint": table.digest, "label": table.label.column, "positive": table.label.positive, "negative": table.label.negative,
+        "rows": len(rows.y), "positives": int(rows.y.sum()), "base_rate": round(float(rows.y.mean()), 5), "columns": {field.name: field.kind for field in table.fields},
+        "dropped": table.dropped, "suspected_leaks": suspected, "copied_rows": table.copies, "groups": len(set(rows.customers)), "notes": table.warnings,
+        "judged_by": {"kind": "time" if asked.time else "groups", "by": asked.time or asked.id, "splits": len(splits)}, "trials": asked.trials,
+        "packages": {name: version(name) for name in PACKAGES}}
+
+
+def _saved(name: str, table: Prepared, rows: Rows, columns: tuple[Column, ...], final: Learned, record: dict[str, Any]) -> SavedModel:
+    """The procedure once more on all rows. Its calibrator comes from out-of-fold margins, its bands from out-of-fold probabilities."""
+    fitted = final.fitted[final.winner]
+    task = {"name": table.label.column, "kind": "table", "label": asdict(table.label), "fields": [asdict(field) for field in table.fields]}
+    card = {**record, "figures": "of held-out rows, judged by models that were tuned, calibrated and chosen without them; the model saved is the same procedure on all rows"}
+    model = SavedModel(name, task, columns, fitted.members, fitted.weights, *final.calibrators[final.winner], band_cuts(final.inner_p), card=card)
+    return replace(model, reference=reference_of(model, rows), card=card | {"drivers": drivers(model, rows)})
+
+
+def _save_anew(model: SavedModel, folder: Path) -> None:
+    """Save beside and change places, so that nothing of an earlier model stays."""
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def _progress(steps: Steps, total: int) -> tuple[Any, Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bars = Progress(TextColumn("  trials"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=steps.console)
+    shown = bars.add_task("trials", total=total)
+    return bars, lambda: bars.advance(shown)
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _reasons(dropped: dict[str, str]) -> str:
+    return first_few([f"{name} ({reason})" for name, reason in dropped.items()])

@@ -1,0 +1,194 @@
+"""Nested judging of a table without snapshots: inner folds tune, calibrate and choose, outer rows judge what came of it."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import metrics, recipes
+from training.calibrate import calibrated, fit_platt, fitted_log_loss
+from training.leaks import best_column, ranked_by
+from training.metrics import Array
+from training.recipes import Fitted, Kind, Recipe
+from training.saved_model import Column
+from training.tables import Rows
+from training.tune import tuned
+
+Split = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+OnTrial = Callable[[], None]
+PARTS: tuple[Kind, Kind] = ("lightgbm", "logistic")
+KINDS: tuple[Kind, ...] = ("logistic", "lightgbm", "blend")
+# Up to so many rows each row is judged once; of more, a quarter is judged, at most JUDGED_ROWS.
+CROSSED_ROWS, JUDGED_ROWS = 12_000, 20_000
+SMALL_ROWS, SMALL_REPEATS = 1_000, 3
+OUTER, INNER = 5, 4
+N_THREADS = 2
+# What tuning sees of a large table: so many rows, so many cells (rows x columns), and half of the inner folds.
+TUNING_ROWS, TUNING_CELLS = 15_000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of some rows alone: candidates with their parameters, calibrators and losses on inner folds, and the choice."""
+
+    params: dict[str, dict[str, Any]]
+    fitted: dict[str, Fitted]
+    calibrators: dict[str, tuple[float, float]]
+    losses: dict[str, float]
+    winner: Kind
+    # Calibrated out-of-fold probabilities of the winner and the rows they belong to.
+    inner_p: Array
+    inner_y: Array
+
+    def probabilities(self, kind: str, x: Array) -> Array:
+        """Shape: (n, p) -> (n,)."""
+        return calibrated(self.fitted[kind].margins(x), *self.calibrators[kind])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Judged rows, fold after fold: labels, groups, the probabilities of each candidate and of the procedure's own choice, and the rule's ranking."""
+
+    y: Array
+    groups: NDArray[np.object_]
+    p: dict[str, Array]
+    rule: Array
+    rules: list[str]
+    winners: list[str]
+
+
+def outer_splits(rows: Rows, is_timed: bool) -> list[Split]:
+    """What is fitted and what is judged: the latest quarter where rows have times, else folds of groups, repeated for a small table."""
+    n = len(rows.y)
+    if is_timed:
+        return [_cut_at(rows, 0.75, 1.0)]
+    if n > CROSSED_ROWS:
+        n_parts = max(4, math.ceil(n / JUDGED_ROWS))
+        return [next(_folds(rows, n_parts, 0))]
+    return [split for repeat in range(SMALL_REPEATS if n < SMALL_ROWS else 1) for split in _folds(rows, OUTER, repeat)]
+
+
+def inner_splits(rows: Rows, is_timed: bool) -> list[Split]:
+    """The same within the fitted rows: later blocks asked of earlier ones where rows have times, else folds of groups."""
+    if is_timed:
+        return [_cut_at(rows, begin, begin + 0.2) for begin in (0.4, 0.6, 0.8)]
+    return list(_folds(rows, INNER, 100))
+
+
+def _folds(rows: Rows, k: int, seed: int) -> Iterator[Split]:
+    """Folds that keep groups together and labels even: groups in random order, dealt out by their number of positives and rows."""
+    _, place = np.unique(rows.customers.astype(str), return_inverse=True)
+    sizes, positives = np.bincount(place), np.bincount(place, rows.y)
+    lot = np.random.default_rng(recipes.SEED + seed).permutation(len(sizes))
+    part = np.empty(len(sizes), dtype=np.int64)
+    part[np.lexsort((lot, sizes, positives))] = np.arange(len(sizes)) % k
+    for i in range(k):
+        yield part[place] != i, part[place] == i
+
+
+def _cut_at(rows: Rows, begin: float, end: float) -> Split:
+    """The rows before a moment, and those from it on until another; rows of one moment stay together."""
+    times = np.sort(rows.as_ofs)
+    first = times[min(int(begin * len(times)), len(times) - 1)]
+    later = rows.as_ofs >= first
+    if end < 1:
+        later &= rows.as_ofs < times[int(end * len(times))]
+    return rows.as_ofs < first, later
+
+
+def n_trials(rows: Rows, is_timed: bool, trials: int) -> int:
+    """How many trials a whole run takes, for its progress."""
+    return (len(outer_splits(rows, is_timed)) + 1) * (trials + max(1, trials // 2))
+
+
+def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, trials: int, storage: str, name: str, on_trial: OnTrial) -> Learned:
+    """Tune both parts, calibrate on out-of-fold margins, choose by log loss, refit: all from these rows alone.
+
+    Several margins of the same recipe are pooled, so the calibrator knows the recipe, not one fit of it.
+    """
+    few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
+    inner = inner_splits(few, is_timed)
+    tuning = [(few.where(fit), few.where(held)) for fit, held in (inner if few is rows else inner[-2:])]
+    params: dict[str, dict[str, Any]] = {}
+    for kind, first, suggest, n in (
+        ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, trials), ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, trials // 2)),
+    ):
+        def loss(given: dict[str, Any], kind: Any = kind) -> float:
+            return float(np.mean([fitted_log_loss(Recipe(kind, given).fit(fit, columns).margins(held.x), held.y) for fit, held in tuning]))
+
+        params[kind], _ = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial())
+
+    splits = inner_splits(rows, is_timed)
+    y = np.concatenate([rows.y[held] for _, held in splits])
+    margins: dict[str, Array] = {
+        kind: np.concatenate([Recipe(kind, params[kind]).fit(rows.where(fit), columns).margins(rows.x[held]) for fit, held in splits]) for kind in PARTS}
+    margins["blend"] = (margins["lightgbm"] + margins["logistic"]) / 2
+    calibrators = {kind: fit_platt(margin, y) for kind, margin in margins.items()}
+    losses = {kind: fitted_log_loss(margin, y) for kind, margin in margins.items()}
+    winner = min(KINDS, key=lambda kind: losses[kind])
+    fitted: dict[str, Fitted] = {kind: Recipe(kind, params[kind]).fit(rows, columns) for kind in PARTS}
+    fitted["blend"] = Fitted(tuple(m for kind in PARTS for m in fitted[kind].members), (0.5, 0.5))
+    return Learned(params, fitted, calibrators, losses, winner, calibrated(margins[winner], *calibrators[winner]), y)
+
+
+def _thinned(rows: Rows, most: int) -> Rows:
+    """At most about so many rows, whole groups by lot."""
+    if len(rows.y) <= most:
+        return rows
+    names, place = np.unique(rows.customers.astype(str), return_inverse=True)
+    kept = np.random.default_rng(recipes.SEED).random(len(names)) < most / len(rows.y)
+    return rows.where(kept[place])
+
+
+def judge(
+    splits: Sequence[Split], encode: Callable[[NDArray[np.bool_]], tuple[Rows, tuple[Column, ...]]], learn_on: Callable[[int, Rows, tuple[Column, ...]], Learned],
+) -> tuple[Judged, Learned]:
+    """Learn on each split's fitted rows and predict its judged rows; learn on all rows. `encode` gives all rows with the levels of those fitted."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from threadpoolctl import threadpool_limits
+
+    def one(i: int) -> Judged:
+        fit, held = splits[i]
+        rows, columns = encode(fit)
+        seen, x = rows.where(fit), rows.x[held]
+        learned = learn_on(i, seen, columns)
+        p = {kind: learned.probabilities(kind, x) for kind in KINDS}
+        j = best_column(seen, columns)
+        ranking = ranked_by(j, columns[j].is_category, seen, x)
+        # As shares of the ranking, so that folds with different rules can stand together.
+        share = np.searchsorted(np.sort(ranking), ranking, side="right") / len(ranking)
+        return Judged(rows.y[held], rows.customers[held], p | {"chosen": p[learned.winner]}, share, [columns[j].name], [learned.winner])
+
+    def everything() -> Learned:
+        return learn_on(len(splits), *encode(np.ones(len(splits[0][0]), dtype=bool)))
+
+    # Fits release Python's lock and use one thread each, so two pieces side by side give the same as one by one. One BLAS thread
+    # around all, so that what one piece ends cannot free the other's. The longest piece goes first.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(N_THREADS) as pool:
+        final = pool.submit(everything)
+        parts = list(pool.map(one, range(len(splits))))
+    return Judged(
+        np.concatenate([part.y for part in parts]), np.concatenate([part.groups for part in parts]),
+        {kind: np.concatenate([part.p[kind] for part in parts]) for kind in parts[0].p}, np.concatenate([part.rule for part in parts]),
+        [name for part in parts for name in part.rules], [winner for part in parts for winner in part.winners]), final.result()
+
+
+def figures(judged: Judged) -> dict[str, Any]:
+    """All figures of the judged rows, intervals by groups: of the choice, of each candidate, of the rule, and the gain over it."""
+    w = metrics.resamples(judged.groups)
+    found = {kind: metrics.measure(judged.y, p, w) for kind, p in judged.p.items()}
+    over_rule = metrics.gain(judged.y, judged.p["chosen"], judged.rule, w)
+    areas = metrics.auc(judged.y, judged.rule, w)
+    lifts = metrics.lift_at(0.10)(judged.y, judged.rule, w)
+    return {
+        "judged_rows": len(judged.y), "judged_positives": int(judged.y.sum()), **found["chosen"],
+        "rule": {"name": max(judged.rules, key=judged.rules.count), "auc": round(float(areas[0]), 5), "auc_interval": metrics.interval(areas),
+                 "lift_at_10": round(float(lifts[0]), 5), "lift_at_10_interval": metrics.interval(lifts)},
+        **{kind: found[kind] for kind in KINDS}, "gain_over_rule": {"auc": over_rule["value"], "interval": over_rule["interval"]}, "chosen_in_folds": judged.winners,
+        "grade": "better than the rule" if over_rule["interval"][0] > 0 else "no better than the rule",
+        "calibration": metrics.calibration_table(judged.y, judged.p["chosen"]), "gains": metrics.gains_curve(judged.y, judged.p["chosen"]),
+    }
