@@ -142,6 +142,7 @@ def test_time_is_never_turned_round(tmp_path):
     for these, (fit, held) in [(rows, outer), *((fitted, split) for split in inner_splits(fitted, True))]:
         assert these.as_ofs[fit].max() < these.as_ofs[held].min()
     assert rows.y[outer[1]].size == pytest.approx(150, abs=30)
+    assert np.sum([held for _, held in inner_splits(fitted, True)], axis=0).max() == 1
 
 
 def test_a_run_by_time_ends_well(tmp_path, monkeypatch):
