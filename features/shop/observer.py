@@ -8,12 +8,13 @@ campaigns by lot included. No model can rank or predict better than the observer
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from features.shop.people import People, prior
 from features.shop.weeks import TREATED, Weeks, coupon_asked, coupon_effects, exposures, exposures_by_type, fail_rates
-from features.shop.world import GONE, LEVELS, SHOPPERS, Array, Calendar, World
+from features.shop.world import GONE, LEVELS, SHOPPERS, Array, Calendar, World, calendar
 
 HORIZON_WEEKS = 4
 _RATES = np.array([s.purchases for s in SHOPPERS])
@@ -68,11 +69,13 @@ def contexts(folk: People, lives: Weeks, world: World, week: int) -> Array:
     return np.asarray(((fails * 3 + coupon) * 4 + folk.letters) * 2 + winback)
 
 
-def futures(world: World, days: Calendar, week: int, forced: int | None = None) -> Futures:
+@lru_cache(maxsize=512)
+def futures(world: World, weeks: int, week: int, forced: int | None = None) -> Futures:
     """Sum over all that may happen in the four weeks from `week` on.
 
     `forced` is the arm of a win-back message (for its effect) instead of the lot.
     """
+    days = calendar(weeks)
     fails, coupon, letters, winback = (x.reshape(-1, 1, 1, 1) for x in np.unravel_index(np.arange(72), (3, 3, 4, 2)))
     phi = np.array([0.0, world.fail_else, world.fail_slow])[fails]
     fresh = np.array([0.0, 1.0, world.fatigue])[coupon] * np.array([s.coupon for s in SHOPPERS]).reshape(1, -1, 1, 1)
@@ -195,7 +198,7 @@ def _read(belief: Array, folk: People, lives: Weeks, marks: Marks, world: World,
     joint = belief[who].astype(float) * weight.sum(axis=0)[:, :, None, None]
     joint /= joint.sum(axis=(1, 2, 3), keepdims=True)
     taken = weight / weight.sum(axis=0)
-    future, context = futures(world, days, week), contexts(folk, lives, world, week)[who]
+    future, context = futures(world, days.weeks, week), contexts(folk, lives, world, week)[who]
     no_focal = sum(np.einsum("pkls,pk,pkls->p", joint, taken[g], future.no_focal[g][context], optimize=True) for g in (0, 1))
     hidden = (context, folk.kind[who], folk.level[who], lives.state[who, week])
     return Known(

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.shop.world import AGES, CHANNELS, CITY_TIERS, LETTERS_EVERY, LEVELS, SHOPPERS, SOURCES, Array, Calendar, World, shares
+from features.shop.world import CHANNELS, LETTERS_EVERY, LEVELS, SHOPPERS, Array, Calendar, World, shares
 
 AGE_SHARES, CITY_SHARES, CHANNEL_SHARES = shares("ages"), shares("cities"), shares("channels")
 _SOURCES_BY_CHANNEL = np.array([[.1, .05, .2, .6, .05], [.55, .25, .1, .02, .08], [.25, .35, .15, .05, .2], [.1, .15, .4, .1, .25]])
 # Of those who buy in the app or a mini-program by iOS and Android; web is at a PC.
 _ANDROID = .55
+_FEMALE = np.array([.66, .55, .6, .5, .62, .72])
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def people(n: int, world: World, days: Calendar, rng: np.random.Generator) -> Pe
     base_state = np.searchsorted(np.cumsum(world.base_states)[:-1], u[7])
     return People(
         kind, np.floor(u[8] * len(LEVELS)).astype(int), u[9] < np.array([s.focal for s in SHOPPERS])[kind], home, device,
-        pick(AGE_SHARES, kind, u[10]), pick(CITY_SHARES, kind, u[11]), u[12] < np.array([.66, .55, .6, .5, .62, .72])[kind],
+        pick(AGE_SHARES, kind, u[10]), pick(CITY_SHARES, kind, u[11]), u[12] < _FEMALE[kind],
         pick(_SOURCES_BY_CHANNEL, home, u[13]), day, may_contact, u[14] < .97, letters, np.floor(u[15] * 7).astype(int), np.where(is_base, base_state, 1))
 
 
@@ -73,10 +74,7 @@ def _arrivals(days: Calendar) -> Array:
 
 def prior(someone: People) -> Array:
     """P(type | what the shop knows of a person from the first day). Shape: (person, type)."""
-    female = np.array([.66, .55, .6, .5, .62, .72])
     table = np.array([s.share for s in SHOPPERS]) * AGE_SHARES.T[someone.age] * CITY_SHARES.T[someone.city] * CHANNEL_SHARES.T[someone.home]
-    table = table * np.where(someone.is_female[:, None], female, 1 - female)
+    table = table * np.where(someone.is_female[:, None], _FEMALE, 1 - _FEMALE)
     return np.asarray(table / table.sum(axis=1, keepdims=True))
 
-
-__all__ = ["AGES", "CITY_TIERS", "SOURCES", "People", "people", "pick", "prior"]
