@@ -1,4 +1,4 @@
-"""The door of the features room: python -m features check | build | describe."""
+"""The door of the features room: python -m features check | build | describe | simulate."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ def main() -> None:
     """Parse the command line and do what it asks."""
     parser = argparse.ArgumentParser(
         prog="python -m features", description="Raw tables in; features at a moment in time out.",
-        epilog="DATA is complete-journey (a real grocer, the default everywhere) or a folder of tables.")
+        epilog="DATA is complete-journey (a real grocer, the default everywhere), demo-shop (simulated) or a folder of tables.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="hold the data against the contract", epilog="example: python -m features check complete-journey")
     check.add_argument("data", metavar="DATA")
@@ -30,8 +30,18 @@ def main() -> None:
     describe = commands.add_parser("describe", help="the data dictionary", epilog="example: python -m features describe --json")
     describe.add_argument("--data", default="complete-journey", metavar="DATA")
     describe.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
+    simulate = commands.add_parser(
+        "simulate", help="write a simulated shop whose truth is known",
+        description="Writes a folder in the contract's form, with the truth under truth/ (people, moments, effects, identifiers, dirt). The same seed gives the same bytes.",
+        epilog="example: python -m features simulate --customers 10000 --months 24 --seed 1 --out shop, then make run DATA=shop")
+    simulate.add_argument("--customers", type=int, required=True, metavar="N", help="1,000 to 10 million")
+    simulate.add_argument("--months", type=int, required=True, metavar="M", help="9 to 120, from January 2024 on")
+    simulate.add_argument("--seed", type=int, required=True, metavar="S")
+    simulate.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    simulate.add_argument("--dirt", nargs="+", default=[], metavar="NAME", help="what goes wrong in the source: all, or names such as duplicates or late=0.05")
+    simulate.add_argument("--without", default="", metavar="DRIVER", help="leave out a planted driver: slow_payment, unanswered or pressure")
     given = parser.parse_args()
-    {"check": _check, "build": _build, "describe": _describe}[given.command](given)
+    {"check": _check, "build": _build, "describe": _describe, "simulate": _simulate}[given.command](given)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -132,6 +142,22 @@ def _describe(given: argparse.Namespace) -> None:
     print("| feature | family | unit | no data | meaning | 含义 | flags |\n|---|---|---|---|---|---|---|")
     for row in rows:
         print("| {name} | {family} | {unit} | {no_data} | {label_en} | {label_zh} | {flags} |".format(**{**row, "flags": ", ".join(row["flags"])}))
+
+
+def _simulate(given: argparse.Namespace) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from features.progress import Steps
+    from features.shop.simulate import simulate
+    from features.shop.world import World
+
+    world = World().without(given.without) if given.without else World()
+    steps = Steps()
+    bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=steps.console)
+    bar = bars.add_task("partitions", total=None)
+    with steps.step("simulate", f"simulating {given.customers:,} customers over {given.months} months", bars):
+        simulate(given.out, given.customers, given.months, given.seed, given.dirt, world, show=lambda done, of: bars.update(bar, completed=done, total=of))
+    print(f"{given.out}: written, with its truth under {given.out / 'truth'}; next: make run DATA={given.out}")
 
 
 def _entry(feature: "Feature") -> dict[str, Any]:

@@ -180,8 +180,9 @@ def hold(dataset: Dataset) -> tuple[Dataset, list[Finding]]:
 
 
 def _without_repeats(events: ir.Table) -> tuple[ir.Table, ir.Table, Finding | None]:
-    """Events sent twice count once. The same event_id with another content is left for the key check to refuse."""
-    once = events.distinct()
+    """Events sent twice count once, from their first arrival on. The same event_id with another content is left for the key check to refuse."""
+    content = [column for column in events.columns if column != "ingested_at"]
+    once = events.group_by(content).agg(ingested_at=events.ingested_at.min()).select(events.columns)
     total, kept = (int(n) for n in (events.count().to_pyarrow().as_py(), once.count().to_pyarrow().as_py()))
     if total == kept:
         return events, events.limit(0), None

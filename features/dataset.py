@@ -53,6 +53,8 @@ class Dataset:
     licence: str = "not stated"
     # What an absent consent means: granted, or required and so not given.
     consent: Literal["granted", "required"] = "granted"
+    # Made by a simulation: every report says so.
+    is_simulated: bool = False
 
     def lookbacks_days(self) -> tuple[int, ...]:
         """The lookbacks of all its tasks, from short to long: what the feature table is built for."""

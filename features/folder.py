@@ -68,10 +68,16 @@ def read(folder: Path, declared: dict[str, Any] | None = None) -> Dataset:
     first, last = (value.replace(tzinfo=None) for value in events.aggregate(a=events.event_at.min(), b=events.event_at.max()).to_pyarrow().to_pylist()[0].values())
     until = said.get("observed_until")
     observed_until = _moment("observed_until", until, zone) if until else last + timedelta(seconds=1)
-    digest = hashlib.sha256("".join(sha256(path) for path in sorted(folder.iterdir()) if path.is_file()).encode()).hexdigest()
+    digest = hashlib.sha256("".join(sha256(path) for path in files_of(folder)).encode()).hexdigest()
     return Dataset(
         said.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, tasks_of(said, currency.lower()), digest,
-        _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said))
+        _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said), is_simulated=said.get("simulated", False))
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of a dataset: those of the folder, and the parts of tables that are folders of Parquet files themselves."""
+    own = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return sorted([*own, *(part for name in COLUMNS for part in (folder / name).glob("*.parquet"))])
 
 
 def sources_of(folder: Path, said: dict[str, Any]) -> list[Source]:
@@ -80,6 +86,7 @@ def sources_of(folder: Path, said: dict[str, Any]) -> list[Source]:
     Raises: ContractError where a declared file is missing, or no events are found.
     """
     there = {stem_of(path): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file() and ending_of(path)}
+    there |= {name: folder / name for name in COLUMNS if any((folder / name).glob("*.parquet"))}
     found = []
     for name in COLUMNS:
         given = said.get("tables", {}).get(name, {})
@@ -89,7 +96,7 @@ def sources_of(folder: Path, said: dict[str, Any]) -> list[Source]:
                 continue
             if "file" in part and (path.resolve().parent != folder.resolve() or not path.exists()):
                 raise ContractError(f"tables.{name}.file must name a file of {folder}, found {part['file']!r}; correct dataset.toml")
-            if not ending_of(path):
+            if not (ending_of(path) or path.is_dir()):
                 raise ContractError(f"tables.{name}.file must end in one of {', '.join(ENDINGS)}, found {path.name}; convert it")
             found.append(Source(
                 name, path, part.get("columns", {}), part.get("constants", {}), part.get("values", {}), part.get("delimiter", ""),

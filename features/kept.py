@@ -64,7 +64,7 @@ def _write(dataset: Dataset, findings: list[Finding], folder: Path) -> None:
             "name": dataset.name, "zone": dataset.zone, "currency": dataset.currency, "observed_from": dataset.observed_from.isoformat(),
             "observed_until": dataset.observed_until.isoformat(), "tasks": [asdict(task) for task in dataset.tasks], "fingerprint": dataset.fingerprint,
             "attributes": [asdict(attribute) for attribute in dataset.attributes], "not_applicable": dataset.not_applicable, "licence": dataset.licence,
-            "consent": dataset.consent}
+            "consent": dataset.consent, "is_simulated": dataset.is_simulated}
         write_json(aside / "dataset.json", {"tables": list(dataset.tables), "dataset": said, "findings": [asdict(finding) for finding in findings]})
         aside.rename(folder)
     finally:
@@ -86,7 +86,7 @@ def _read(folder: Path) -> tuple[Dataset, list[Finding]]:
     dataset = Dataset(
         told["name"], told["zone"], told["currency"], datetime.fromisoformat(told["observed_from"]), datetime.fromisoformat(told["observed_until"]), engine, tables,
         tuple(Task.from_json(task) for task in told["tasks"]), told["fingerprint"], tuple(Attribute(**attribute) for attribute in told["attributes"]),
-        told["not_applicable"], told["licence"], told["consent"])
+        told["not_applicable"], told["licence"], told["consent"], told["is_simulated"])
     return dataset, findings
 
 

@@ -33,10 +33,12 @@ def stem_of(path: Path) -> str:
 
 
 def read_file(engine: "Backend", path: Path, delimiter: str = "", encoding: str = "") -> ibis.Table:
-    """Read one file into the engine, texts as texts; Parquet as it is.
+    """Read one file (or a folder of Parquet files) into the engine, texts as texts; Parquet as it is.
 
     Raises: ContractError for text that is not UTF-8 while no encoding is declared, or that the declared one does not fit.
     """
+    if path.is_dir():
+        return engine.read_parquet(sorted(path.glob("*.parquet")))
     if path.suffix == ".parquet":
         return engine.read_parquet(path)
     delimiter = delimiter or delimiter_of(path, encoding)

@@ -16,9 +16,9 @@ def open_dataset(data: str) -> Dataset:
     """
     import duckdb
 
-    from features import complete_journey, folder
+    from features import complete_journey, demo_shop, folder
 
-    by_name: dict[str, Callable[[], Dataset]] = {"complete-journey": complete_journey.read}
+    by_name: dict[str, Callable[[], Dataset]] = {"complete-journey": complete_journey.read, "demo-shop": demo_shop.read}
     path = Path(data)
     if path.suffix == ".toml" and path.is_file():
         return _with_more_tasks(path)
@@ -69,15 +69,18 @@ def _raw(folder: Path) -> Callable[[Path], Dataset] | None:
 
 def raw_files(data: str) -> list[Path]:
     """The files that a dataset is read from. Raises: UsageError for a name or folder that is none."""
-    from features import complete_journey
+    from features import complete_journey, demo_shop
+    from features.folder import files_of
 
     if data == "complete-journey":
         return sorted(complete_journey.folder().glob("*.parquet"))
+    if data == "demo-shop":
+        return demo_shop.raw_files()
     if Path(data).suffix == ".toml" and Path(data).is_file():
         return [Path(data), *raw_files(_named(Path(data), str(declared_in(Path(data)).get("data", ""))))]
     if not Path(data).is_dir():
         open_dataset(data)
-    return sorted(path for path in Path(data).iterdir() if path.is_file() and not path.name.startswith("."))
+    return files_of(Path(data))
 
 
 def is_undeclared(data: str) -> bool:

@@ -36,7 +36,7 @@ def identities(folk: People, last_day: int, rng: np.random.Generator) -> Identit
     u = rng.random((7, n))
     start = np.maximum(folk.day, 0)
     has_card = (folk.home == CHANNELS.index("store")) & (u[0] < .25)
-    some_day = start + (u[1] * np.maximum(last_day - start, 1)).astype(int)
+    some_day = start + 1 + (u[1] * np.maximum(last_day - start, 1)).astype(int)
     neighbour = np.where(np.arange(n) % 2 == 0, np.minimum(np.arange(n) + 1, n - 1), np.arange(n) - 1)
     return Identities(
         np.where(has_card, start + (-np.log(u[2]) * 60).astype(int), -NEVER), np.where(u[3] < .015, some_day, NEVER),
