@@ -1,5 +1,7 @@
 """The engine: DuckDB in the process, reached through Ibis, in UTC and shut off from everything but the data's own folder."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +14,19 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
-def connect(readable: tuple[Path, ...], memory_gb: int = 4) -> "Backend":
-    """Open an in-memory engine that may read only `readable`.
+def connect(readable: tuple[Path, ...]) -> "Backend":
+    """Open an in-memory engine that may read only `readable`. It takes half of the machine's memory and puts what is more into a folder for temporary files.
 
     The order of the settings matters: after the last one no setting can be changed (faults: DuckDB's lockdown).
     """
     engine = ibis.duckdb.connect()
     folders = ", ".join("'" + str(path.resolve()).replace("'", "''") + "'" for path in readable)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    aside = str(Path(tempfile.gettempdir()) / f"likeness-{os.getpid()}").replace("'", "''")
     for setting in (
         "TimeZone='UTC'",
-        f"memory_limit='{memory_gb}GB'",
+        f"memory_limit='{memory // 2**21}MiB'",
+        f"temp_directory='{aside}'",
         "preserve_insertion_order=false",
         f"allowed_directories=[{folders}]",
         "autoinstall_known_extensions=false",

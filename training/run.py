@@ -166,20 +166,25 @@ def _plan(dataset: "Dataset", task: "Task") -> Plan:
 
 
 def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Feature]", run: Path, tables_key: str) -> tuple[Path, bool]:
-    """The feature table at every moment that any task needs, and the base; each built only if something that it depends on has changed."""
+    """The feature table of everybody whom any task asks about at any of its moments, and the base; each built only if something that it depends on has changed."""
+    import ibis
+
     from features import kept
     from features.base import write_base
     from features.engine import write_table
+    from features.labels import eligible
     from features.snapshots import snapshots
 
     room = Path(kept.__file__).parent
     as_ofs = sorted({as_of for plan in plans for as_of in plan.as_ofs})
     path, base = run / "features" / f"{dataset.name}.snapshots.parquet", run / "features" / "base.parquet"
-    key = kept.digest(tables_key, as_ofs, dataset.lookbacks_days(), [feature.name for feature in features], kept.code_digest(room, kept.FEATURE_CODE))
+    key = kept.digest(tables_key, as_ofs, dataset.lookbacks_days(), [feature.name for feature in features], [asdict(plan.task.eligibility) for plan in plans],
+                      kept.code_digest(room, (*kept.FEATURE_CODE, "labels")))
     base_key = kept.digest(tables_key, dataset.lookbacks_days(), [asdict(task) for task in dataset.tasks], kept.code_digest(room, kept.BASE_CODE))
     is_kept, is_base_kept = kept.is_kept(path, key), kept.is_kept(base, base_key) and base.with_suffix(".json").exists()
     if not is_kept:
-        write_table(snapshots(dataset, as_ofs, features), path)
+        asked = ibis.union(*(eligible(dataset, plan.task, plan.as_ofs) for plan in plans), distinct=True)
+        write_table(snapshots(dataset, as_ofs, features, dataset.engine.create_table("asked", asked, overwrite=True)), path)
         kept.keep(path, key)
     if not is_base_kept:
         write_base(dataset, run)
