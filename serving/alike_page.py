@@ -57,7 +57,8 @@ def page(base: "SpaceBase", info: "Info", voice: Voice) -> dict[str, Any]:
             without=f"{with_all['without']:.2f}") if card["excluded"] else "",
         "rankers": [_ranker(words[name], said, name == card["winner"]) for name, said in card["rankers"].items()] + [_ranker(say("rule", rule=rule), card["rule"], False)],
         "uses": [line.format(task=base.task, valid_until=data["valid_until"]) for line in words["alike_use"]], "not_uses": words["alike_not"],
-        "made": say("made", model=space.name, version=base.version, fingerprint=card["fingerprint"][:12], as_of=data["as_of"]), "licence": card["licence"]}
+        "made": say("made", model=space.name, version=base.version, fingerprint=card["fingerprint"][:12], as_of=data["as_of"]), "licence": card["licence"],
+        "is_simulated": card.get("is_simulated", False)}
 
 
 def shared(base: "SpaceBase", found: "Audience", voice: Voice) -> list[dict[str, Any]]:

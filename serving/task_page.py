@@ -83,7 +83,8 @@ def page(task: "TaskBase", info: "Info", frame: "pd.DataFrame", voice: Voice) ->
         "blocks": [(words[f"block_{name}"], data["days"][f"{name}_as_of"]) for name in ("train", "tune", "calibrate", "test")],
         "candidates": _candidates(card, words, rule), "notes": _notes(card, voice), "season_title": say("season", did=did, goal=goal),
         "season_chart": charts.columns(data["season"], say("season", did=did, goal=goal)),
-        "made": say("made", model=model.name, version=task.version, fingerprint=card["fingerprint"][:12], as_of=data["as_of"]), "licence": card["licence"]}
+        "made": say("made", model=model.name, version=task.version, fingerprint=card["fingerprint"][:12], as_of=data["as_of"]), "licence": card["licence"],
+        "is_simulated": card.get("is_simulated", False)}
 
 
 def _verdict(card: Card, data: dict[str, Any], rule: str, is_better: bool, voice: Voice) -> str:

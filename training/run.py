@@ -87,7 +87,7 @@ def run_tasks(given: Given) -> dict[str, Any]:
     for name, why in refused.items():
         steps.say(f"  task {name} does not apply: {why}")
     summary = {
-        "data": dataset.name, "fingerprint": dataset.fingerprint, "seconds": steps.seconds,
+        "data": dataset.name, "is_simulated": dataset.is_simulated, "fingerprint": dataset.fingerprint, "seconds": steps.seconds,
         "quarantine": {finding.code: finding.count for finding in findings if finding.level == "quarantine"},
         "warnings": {finding.code: finding.count for finding in findings if finding.level == "warn"},
         "features": len(features), "absent_features": absent, "not_applicable": dataset.not_applicable | {name: str(why) for name, why in refused.items()},

@@ -13,7 +13,8 @@ from functools import lru_cache
 import numpy as np
 
 from features.shop.people import People, prior
-from features.shop.weeks import TREATED, Weeks, coupon_asked, coupon_effects, exposures, exposures_by_type, fail_rates
+from features.shop.weeks import (
+    TREATED, Weeks, coupon_asked, coupon_effects, exposures, exposures_by_type, fail_rates, last_coupon, last_purchase, winback_asked)
 from features.shop.world import GONE, LEVELS, SHOPPERS, Array, Calendar, World, calendar
 
 HORIZON_WEEKS = 4
@@ -59,13 +60,10 @@ def contexts(folk: People, lives: Weeks, world: World, week: int) -> Array:
     coupon = np.zeros(len(folk), int)
     inside = [v for v in range(week, week + HORIZON_WEEKS) if world.is_coupon_week(v)]
     if inside:
-        last = max((v for v in range(week) if world.is_coupon_week(v)), default=None)
-        tired = lives.coupon[:, last] == TREATED if last is not None else np.zeros(len(folk), bool)
-        coupon = np.where(coupon_asked(folk, inside[0]) & (coupon_effects(folk, world).max(axis=1) > 0), np.where(tired, 2, 1), 0)
-    bought = lives.bought[:, :week]
-    last_bought = np.where(bought.any(axis=1), week - 1 - np.argmax(bought[:, ::-1] > 0, axis=1), -10**6)
-    silent = next(v for v in range(week, week + HORIZON_WEEKS) if world.is_winback_week(v)) - last_bought
-    winback = folk.may_contact & (bought.sum(axis=1) >= 2) & (silent >= 4) & (silent <= 26)
+        is_asked = coupon_asked(folk, inside[0]) & (coupon_effects(folk, world).max(axis=1) > 0)
+        coupon = np.where(is_asked, np.where(last_coupon(lives, world, week), 2, 1), 0)
+    sent = next(v for v in range(week, week + HORIZON_WEEKS) if world.is_winback_week(v))
+    winback = winback_asked(folk, sent, last_purchase(lives, week), lives.bought[:, :week].sum(axis=1))
     return np.asarray(((fails * 3 + coupon) * 4 + folk.letters) * 2 + winback)
 
 

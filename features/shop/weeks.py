@@ -91,18 +91,24 @@ def live(folk: People, world: World, days: Calendar, rng: np.random.Generator) -
     """Let every person live through the weeks."""
     n, w = len(folk), days.weeks
     lives = Weeks(np.zeros((n, w + 1), np.int8), *(np.zeros((n, w), kind) for kind in (*[np.int16] * 5, bool, bool, np.int8, bool, np.int8)))
-    seen = exposures(folk, days)
+    lives.state[:, 0] = folk.state
+    return live_on(folk, world, days, rng, lives, 0, w)
+
+
+def live_on(folk: People, world: World, days: Calendar, rng: np.random.Generator, lives: Weeks, begin: int, end: int) -> Weeks:
+    """Fill in the weeks from `begin` until `end` (excluded), from the state at the beginning and from what was before."""
+    n, seen = len(folk), exposures(folk, days)
     rate = np.array([s.purchases for s in SHOPPERS])[folk.kind] * LEVELS[folk.level]
     looks = np.array([s.browses for s in SHOPPERS])[folk.kind] * LEVELS[folk.level]
     a, b, c, o = (np.array(x) for x in (world.purchases, world.browses, world.deep, world.opens))
     effect = coupon_effects(folk, world)[np.arange(n), folk.kind]
     wake = np.array([s.winback for s in SHOPPERS])[folk.kind]
     steps, pressure, fails = np.cumsum(world.transitions(), axis=2)[:, :, :-1], np.array(world.pressure_of())[folk.letters], fail_rates(folk, world)
-    state, last_bought, total, had_coupon = folk.state.copy(), np.full(n, -10**6), np.zeros(n, int), np.zeros(n, bool)
-    for week in range(w):
+    state, last_bought, total = lives.state[:, begin].astype(int), last_purchase(lives, begin), lives.bought[:, :begin].sum(axis=1)
+    had_coupon = last_coupon(lives, world, begin)
+    for week in range(begin, end):
         u = rng.random((14, n))
         here = seen.is_here[:, week]
-        lives.state[:, week] = state
         if world.is_winback_week(week):
             arm = np.where(winback_asked(folk, week, last_bought, total), np.where(u[0] < world.winback_treated, TREATED, CONTROL), NOT_ASKED)
             chance = wake * np.select([state == COOLING, state == DORMANT], [1.0, .5], 0.0)
@@ -128,8 +134,20 @@ def live(folk: People, world: World, days: Calendar, rng: np.random.Generator) -
             state = _shocked(state, is_hit & (u[i] < strength), u[12])
         moved = (u[13][:, None] > steps[folk.kind, state]).sum(axis=1)
         state = np.where(here, moved, state)
-    lives.state[:, w] = state
+        lives.state[:, week + 1] = state
     return lives
+
+
+def last_purchase(lives: Weeks, week: int) -> Array:
+    """The week of the last purchase before a week, long ago for none. Shape: (person,)."""
+    bought = lives.bought[:, :week] > 0
+    return np.where(bought.any(axis=1), week - 1 - np.argmax(bought[:, ::-1], axis=1), -10**6) if week else np.full(len(lives.bought), -10**6)
+
+
+def last_coupon(lives: Weeks, world: World, week: int) -> Array:
+    """Who got the coupon of the last campaign before a week. Shape: (person,)."""
+    last = max((v for v in range(week) if world.is_coupon_week(v)), default=None)
+    return np.zeros(len(lives.coupon), bool) if last is None else np.asarray(lives.coupon[:, last] == TREATED)
 
 
 def _shocked(state: Array, is_hit: Array, u: Array) -> Array:

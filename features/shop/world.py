@@ -55,17 +55,17 @@ class Shopper:
 
 
 SHOPPERS = (
-    Shopper("household stocker", .22, .85, .20, 4, .10, .05, .5, .10, .05, .7, .08, .002, .25,
+    Shopper("household stocker", .22, .85, .20, 3.2, .10, .05, .5, .10, .05, .7, .08, .002, .25,
             (1, 4, 4, 7, 6, 3, 1, .5, .5, 1, .5), (.5, .4, .1), (.70, .08, .10, .12), (.03, .15, .30, .30, .22), (.2, .25, .3, .25)),
-    Shopper("payday shopper", .20, .50, .50, 2.5, .30, 1.2, .4, .25, .10, 1.0, .12, .005, .30,
+    Shopper("payday shopper", .20, .50, .50, 1.7, .30, 1.2, .4, .25, .10, 1.0, .12, .005, .30,
             (3, 3, 3, 2, 2, 1, 4, 3, 2, 1, .5), (.3, .5, .2), (.25, .15, .35, .25), (.25, .45, .2, .07, .03), (.3, .3, .25, .15)),
-    Shopper("bargain hunter", .18, .40, .80, 3, 1.5, .1, .3, .80, .20, 1.3, .06, .004, .60,
+    Shopper("bargain hunter", .18, .40, .80, 2.0, 1.5, .1, .3, .80, .20, 1.3, .06, .004, .60,
             (2, 4, 3, 3, 5, 2, 3, 1, 1, 1, .5), (.75, .22, .03), (.20, .15, .30, .35), (.2, .3, .2, .18, .12), (.12, .2, .28, .4)),
-    Shopper("gift buyer", .12, .18, .35, 2, .3, .1, 2.5, .15, .08, 1.1, .15, .01, .20,
+    Shopper("gift buyer", .12, .18, .35, 1.4, .3, .1, 2.5, .15, .08, 1.1, .15, .01, .20,
             (2, 1, 1, .3, .5, 2, 2, 3, 3, 3, 6), (.1, .45, .45), (.35, .30, .25, .10), (.1, .25, .3, .22, .13), (.35, .3, .2, .15)),
-    Shopper("phone browser", .20, .32, 1.1, 2, .5, .3, .3, .40, .15, 1.2, .20, .012, .35,
+    Shopper("phone browser", .20, .32, 1.1, 1.3, .5, .3, .3, .40, .15, 1.2, .20, .012, .35,
             (4, 4, 2, .5, 1, .5, 5, 3, 2, 2, .5), (.45, .45, .1), (.05, .05, .45, .45), (.45, .38, .12, .04, .01), (.2, .25, .25, .3)),
-    Shopper("connoisseur", .08, .38, .60, 2, .05, .1, .6, .02, .05, .6, .85, .15, .10,
+    Shopper("connoisseur", .08, .38, .60, 1.4, .05, .1, .6, .02, .05, .6, .85, .15, .10,
             (4, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2), (.05, .25, .7), (.30, .15, .40, .15), (.08, .35, .32, .18, .07), (.5, .28, .15, .07)),
 )
 KIN = 5  # the group that lookalike seeds come from
@@ -151,8 +151,8 @@ class World:
         return week % self.coupon_every == 3
 
     def is_winback_week(self, week: int) -> bool:
-        """Silent customers get a message in this week."""
-        return week % self.winback_every == 1
+        """Silent customers get a message in this week; never in a coupon's."""
+        return week % self.winback_every == 2
 
 
 # A newsletter goes out in every week, every second, or every fourth.
@@ -201,7 +201,7 @@ def lines_chances() -> Array:
     from math import erf, log, sqrt
 
     def below(x: float, median: float) -> float:
-        return (1 + erf(log(x / median) / 1.0 / sqrt(2))) / 2
+        return (1 + erf(log(x / median) / 1.25 / sqrt(2))) / 2
 
     table = np.array([[below(n, s.lines) - (below(n - 1, s.lines) if n > 1 else 0) for n in range(1, MAX_LINES + 1)] for s in SHOPPERS])
     return table / table.sum(axis=1, keepdims=True)
