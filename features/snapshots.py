@@ -19,7 +19,7 @@ from features.streams import STREAMS
 
 KEY = ["customer_id", "as_of"]
 # Own kinds of events beside purchases that get features.
-MOST_KINDS = 12
+MOST_KINDS = 20
 
 
 def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:

@@ -38,7 +38,8 @@ def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
             ("grade", said["grade"]), ("parameters", _text(said["params"])),
             ("windows, days", _text(task["windows"])), ("who is asked about", _text({name: value for name, value in task["eligibility"].items() if value}))]),
         ("Data", [
-            ("data set", f"{said['data']}{', simulated' if said.get('is_simulated') else ''}, licence {said['licence']}"), ("fingerprint", said["fingerprint"]), ("zone, currency", f"{said['zone']}, {said['currency']}"),
+            ("data set", f"{said['data']}{', simulated' if said.get('is_simulated') else ''}, licence {said['licence']}"), ("fingerprint", said["fingerprint"]),
+            ("zone, currency", f"{said['zone']}, {said['currency']}"),
             ("rows, positives" if not is_space else "customers, seeds", f"{said['rows']:,}, {said['positives']:,} ({100 * said['base_rate']:.1f}%)"),
             ("inputs", f"{len(model.columns)}: {', '.join(column.name for column in model.columns)}"),
             ("sensitive inputs, never named in reasons", ", ".join(column.name for column in model.columns if column.is_sensitive) or "none")]),

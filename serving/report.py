@@ -47,7 +47,8 @@ def _write_language(base: "Base", frame: "pd.DataFrame", out: Path, language: st
         written.append(_write(out / f"{name}.{language}.html", template, {**page, "lang": language, "others": _others(out, name, language, languages)}))
     zones = {page["zone"] for page in pages.values()}
     index = {
-        "data": base.info.data, "is_simulated": any(page["is_simulated"] for page in pages.values()), "as_of": Voice(language, min(zones)).day(base.info.as_of), "lang": language, "others": _others(out, "index", language, languages),
+        "data": base.info.data, "is_simulated": any(page["is_simulated"] for page in pages.values()), "as_of": Voice(language, min(zones)).day(base.info.as_of),
+        "lang": language, "others": _others(out, "index", language, languages),
         "pages": [{**page, "file": f"{name}.{language}.html", "card": f"{name}.card.html"} for name, page in pages.items()]}
     return [*written, _write(out / f"index.{language}.html", "index.html.j2", index)]
 

@@ -277,7 +277,8 @@ def _refit(
     """The space of everybody, with all seeds as its example, and averages of seeds and population for the reasons."""
     space = make_space(f"{dataset.name}.{task.name}", asdict(task), columns, pool.x, params)
     card = {
-        **record, "data": dataset.name, "fingerprint": dataset.fingerprint, "licence": dataset.licence, "is_simulated": dataset.is_simulated, "currency": dataset.currency, "zone": dataset.zone,
+        **record, "data": dataset.name, "fingerprint": dataset.fingerprint, "licence": dataset.licence, "is_simulated": dataset.is_simulated,
+        "currency": dataset.currency, "zone": dataset.zone,
         "labels": {feature.name: {"en": feature.label_en, "zh": feature.label_zh} for feature in features}, "packages": {name: version(name) for name in PACKAGES},
         "figures": "of the held-out seeds, by a space fitted without them; the space registered is fitted on everybody"}
     reference = averages_of(columns, pool.x, {"all": np.ones(len(pool.x), dtype=bool), "seeds": pool.is_seed})

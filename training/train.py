@@ -162,7 +162,8 @@ def _refit(
     model = SavedModel(
         f"{dataset.name}.{task.name}", asdict(task), columns, final.fitted.members, final.fitted.weights, final.slope, final.intercept, cuts,
         card={
-            **record, "data": dataset.name, "fingerprint": dataset.fingerprint, "licence": dataset.licence, "is_simulated": dataset.is_simulated, "currency": dataset.currency, "zone": dataset.zone,
+            **record, "data": dataset.name, "fingerprint": dataset.fingerprint, "licence": dataset.licence, "is_simulated": dataset.is_simulated,
+            "currency": dataset.currency, "zone": dataset.zone,
             "recipe": asdict(best.recipe), "refit_as_of": _stamps(moments), "packages": {name: version(name) for name in PACKAGES},
             "figures": "of the backtest: the recipe fitted on fit_as_of, calibrated on margins of tune_as_of and calibrate_as_of; "
                        "the model served is the same recipe refitted on refit_as_of"})

@@ -212,8 +212,8 @@ def _decoded(table: pa.Table) -> pa.Table:
 # Name: what does it, and its usual rate. The order is that in which they are done.
 DIRT: dict[str, tuple[Callable[[Source, float], None], float]] = {
     "refunds_first": (_refunds_first, .1), "negative_prices": (_negative_prices, .001), "unknown_items": (_unknown_items, .005), "future_dates": (_future_dates, .0005),
-    "wrong_zone": (_wrong_zone, .005), "late": (_late, .02), "bots": (_bots, .0005), "testers": (_testers, .001), "missing_zone": (_missing_zone, .01), "duplicates": (_duplicates, .01),
-    "redelivered": (_redelivered, .005), "conflicting_profiles": (_conflicting_profiles, .01), "mixed_encodings": (_mixed_encodings, .02),
+    "wrong_zone": (_wrong_zone, .005), "late": (_late, .02), "bots": (_bots, .0005), "testers": (_testers, .001), "missing_zone": (_missing_zone, .01),
+    "duplicates": (_duplicates, .01), "redelivered": (_redelivered, .005), "conflicting_profiles": (_conflicting_profiles, .01), "mixed_encodings": (_mixed_encodings, .02),
     "out_of_order": (_out_of_order, .05)}
 
 

@@ -11,7 +11,7 @@ from features.shop.world import CHANNELS, Array
 DAY = 86400
 # What an identifier is; a cookie lives for a season, so a person has several.
 SLOTS = ("customer", "second_customer", "card", "device", "openid", "phone_hash", "second_phone_hash", "email_hash", "cookie")
-_PREFIX = {"customer": "C", "second_customer": "C", "card": "K", "device": "dv_", "openid": "o_", "phone_hash": "ph_", "second_phone_hash": "ph_", "email_hash": "em_", "cookie": "ck_"}
+_PREFIXES = dict(zip(SLOTS, ("C", "C", "K", "dv_", "o_", "ph_", "ph_", "em_", "ck_"), strict=True))
 _NAMES = {"second_customer": "customer", "second_phone_hash": "phone_hash"}
 PER_PERSON = 64
 COOKIE_DAYS = 120
@@ -52,7 +52,8 @@ def seen_as(known: Identities, events: dict[str, Array], rng: np.random.Generato
     way = events["way"]
     is_screen = (way == WAYS.index("web")) | (way == WAYS.index("app")) | (way == WAYS.index("mini_program"))
     owner = np.where((known.shares_with[person] != person) & (events["session"] % 3 == 0), known.shares_with[person], person)
-    slot = np.select([way == WAYS.index("app"), way == WAYS.index("mini_program")], [SLOTS.index("device"), SLOTS.index("openid")], SLOTS.index("cookie") + (day + 400) // COOKIE_DAYS % 50)
+    cookie = SLOTS.index("cookie") + (day + 400) // COOKIE_DAYS % 50
+    slot = np.select([way == WAYS.index("app"), way == WAYS.index("mini_program")], [SLOTS.index("device"), SLOTS.index("openid")], cookie)
     source = np.where(is_screen, owner * PER_PERSON + slot, -1)
     account = person * PER_PERSON + np.where(day >= known.switch_day[person], SLOTS.index("second_customer"), SLOTS.index("customer"))
     is_card = (way == WAYS.index("store")) & (day < known.card_day[person])
@@ -91,9 +92,9 @@ def names_of(codes: Array, first_person: int, seed: int) -> list[str]:
         name = SLOTS[min(slot, len(SLOTS) - 1)]
         number = first_person + person
         if name in ("customer", "second_customer", "card"):
-            words.append(f"{_PREFIX[name]}{number + 50_000_000 * (name == 'second_customer'):08d}")
+            words.append(f"{_PREFIXES[name]}{number + 50_000_000 * (name == 'second_customer'):08d}")
         else:
-            words.append(f"{_PREFIX[name]}{_mixed(number * PER_PERSON + slot + seed * 2 ** 40):016x}")
+            words.append(f"{_PREFIXES[name]}{_mixed(number * PER_PERSON + slot + seed * 2 ** 40):016x}")
     return words
 
 

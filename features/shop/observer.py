@@ -13,8 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from features.shop.people import People, prior
-from features.shop.weeks import (
-    TREATED, Weeks, coupon_asked, coupon_effects, exposures, exposures_by_type, fail_rates, last_coupon, last_purchase, winback_asked)
+from features.shop.weeks import TREATED, Weeks, coupon_asked, coupon_effects, exposures, exposures_by_type, fail_rates, last_coupon, last_purchase, winback_asked
 from features.shop.world import GONE, LEVELS, SHOPPERS, Array, Calendar, World, calendar
 
 HORIZON_WEEKS = 4
@@ -79,7 +78,7 @@ def futures(world: World, weeks: int, week: int, forced: int | None = None) -> F
     fresh = np.array([0.0, 1.0, world.fatigue])[coupon] * np.array([s.coupon for s in SHOPPERS]).reshape(1, -1, 1, 1)
     step = np.stack([World.shock(x) for x in world.pressure_of()])[letters[:, 0, 0, 0]][:, None] @ world.transitions()  # (context, type, state, state)
     wake = world.waking(np.array([s.winback for s in SHOPPERS]))
-    treated = world.winback_treated if forced is None else float(forced == TREATED)
+    sent = (world.winback_treated if forced is None else float(forced == TREATED)) * winback
     slow, hurt = World.shock(world.slow_payment), World.shock(world.unanswered)
     taste = np.array(world.focal_bought).reshape(2, 1, 1, 1, 1)
     silent = np.ones((72, len(SHOPPERS), len(LEVELS), 5))
@@ -90,7 +89,7 @@ def futures(world: World, weeks: int, week: int, forced: int | None = None) -> F
         p_fail = 1 - np.exp(-mean * phi)
 
         def ended(value: Array) -> Array:
-            return np.einsum("ckst,...cklt->...ckls", step, value)
+            return np.asarray(np.einsum("ckst,...cklt->...ckls", step, value))
 
         def mixed(value: Array, p_fail: Array = p_fail) -> Array:
             return np.asarray((1 - p_fail) * value + p_fail * np.einsum("st,...t->...s", slow, value))
@@ -108,9 +107,8 @@ def futures(world: World, weeks: int, week: int, forced: int | None = None) -> F
             still += share * (none * mixed(still_end) + bought)
             again += share * (none * mixed(again_end) + bought)
         if world.is_winback_week(v):
-            share = treated * winback
-            silent = (1 - share) * silent + share * np.einsum("kst,cklt->ckls", wake, silent)
-            still = (1 - share) * still + share * np.einsum("kst,gcklt->gckls", wake, still)
+            silent = (1 - sent) * silent + sent * np.einsum("kst,cklt->ckls", wake, silent)
+            still = (1 - sent) * still + sent * np.einsum("kst,gcklt->gckls", wake, still)
     return Futures(silent, still)
 
 

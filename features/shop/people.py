@@ -39,13 +39,13 @@ class People:
     @property
     def is_slow(self) -> Array:
         """Meets the slow payment page: the app on an Android telephone."""
-        return (self.home == CHANNELS.index("app")) & (self.device == 3)
+        return np.asarray((self.home == CHANNELS.index("app")) & (self.device == 3))
 
 
 def pick(chances: Array, rows: Array, u: Array) -> Array:
     """One draw for each of `rows` of a table of probabilities, from uniform numbers."""
     edges = np.cumsum(chances, axis=1)[:, :-1]
-    return (u[:, None] > edges[rows]).sum(axis=1)
+    return np.asarray((u[:, None] > edges[rows]).sum(axis=1))
 
 
 def people(n: int, world: World, days: Calendar, rng: np.random.Generator) -> People:

@@ -15,7 +15,25 @@ from features.shop.people import People, people
 from features.shop.visits import DAY, Baskets, visits
 from features.shop.weeks import CONTROL, NOT_ASKED, TREATED, Weeks, coupon_effects, exposures, live
 from features.shop.world import (
-    AGES, BEGIN, CATEGORIES, CHANNELS, CITIES, CITY_TIERS, DEVICES, KIN, LEVELS, OFFSET_HOURS, SHOPPERS, SOURCES, STATES, TIERS, WEEK, Array, Calendar, World)
+    AGES,
+    BEGIN,
+    CATEGORIES,
+    CHANNELS,
+    CITIES,
+    CITY_TIERS,
+    DEVICES,
+    KIN,
+    LEVELS,
+    OFFSET_HOURS,
+    SHOPPERS,
+    SOURCES,
+    STATES,
+    TIERS,
+    WEEK,
+    Array,
+    Calendar,
+    World,
+)
 
 _BEGIN_UTC = int((BEGIN.replace(tzinfo=UTC) - timedelta(hours=OFFSET_HOURS)).timestamp())
 _TIME = pa.timestamp("us", "UTC")
@@ -56,7 +74,7 @@ def partition(world: World, days: Calendar, stock: Goods, size: int, first_perso
     left, right, at = linked(known, folk, who, source, events["second"])
     codes = np.unique(np.concatenate([who, left, right, np.arange(size) * PER_PERSON]))
     names = names_of(codes, first_person, seed)
-    tables = {
+    return {
         "events": _events(events, np.searchsorted(codes, who), names, stock, first_person, rng),
         "customers": _customers(folk, known, baskets, first_person, seed, days, rng),
         "aliases": pa.table({
@@ -68,7 +86,6 @@ def partition(world: World, days: Calendar, stock: Goods, size: int, first_perso
         "truth/people": _people(folk, first_person),
         "truth/moments": _moments(observe(folk, lives, marks, world, days, moments), folk, lives, known, world, first_person, seed),
         "truth/effects": _effects(folk, lives, world, days, first_person)}
-    return tables
 
 
 def _events(events: dict[str, Array], who: Array, names: list[str], stock: Goods, first_person: int, rng: np.random.Generator) -> pa.Table:
@@ -144,7 +161,8 @@ def _customers(folk: People, known: Identities, baskets: Baskets, first_person: 
     table = pa.table({
         "customer_id": pa.array(names_of(codes, first_person, seed)), "valid_from": stamps(at),
         "consent_profiling": folk.may_profile[rows], "consent_marketing": folk.may_contact[rows],
-        "gender": words(folk.is_female[rows].astype(int), ["male", "female"]), "age_band": words(folk.age[rows], list(AGES)), "city_tier": words(city, list(CITY_TIERS)), "city": words(4 * city + rows % 4, list(CITIES)),
+        "gender": words(folk.is_female[rows].astype(int), ["male", "female"]), "age_band": words(folk.age[rows], list(AGES)),
+        "city_tier": words(city, list(CITY_TIERS)), "city": words(4 * city + rows % 4, list(CITIES)),
         "acquisition_source": words(folk.source[rows], list(SOURCES)), "signup_channel": words(folk.home[rows], list(CHANNELS)),
         "member_level": words(level, ["basic", "silver", "gold"])})
     return table.take(pa.array(np.lexsort((at, codes))))

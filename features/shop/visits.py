@@ -228,7 +228,8 @@ def _after(baskets: Baskets, rng: np.random.Generator, log: Log) -> None:
     way = baskets.channel
     stars = np.where(upset, 1 + (u[1] > .7), 5 - np.floor(-np.log(u[1]) * .7).clip(0, 3))
     add("review", u[0] < .06, baskets.second + DAY * (1 + 9 * u[2]), way=way, value=stars)
-    add("nps", (u[0] > .97), baskets.second + DAY * (1 + 3 * u[3]), way=np.full(n, WAYS.index("email")), value=np.where(upset, np.floor(6 * u[2]), 10 - np.floor(-np.log(u[2]) * 1.6).clip(0, 9)))
+    score = np.where(upset, np.floor(6 * u[2]), 10 - np.floor(-np.log(u[2]) * 1.6).clip(0, 9))
+    add("nps", u[0] > .97, baskets.second + DAY * (1 + 3 * u[3]), way=np.full(n, WAYS.index("email")), value=score)
     is_return = u[4] < np.where(way == STORE, .015, .05)
     back = baskets.second + DAY * (2 + 8 * u[5])
     _give_back(baskets, is_return, back, u[3], log)

@@ -45,9 +45,9 @@ class Exposures:
 def exposures(folk: People, days: Calendar) -> Exposures:
     """A week counts from the day of registration on."""
     shape = (len(folk), days.weeks, 7)
-    here = (np.arange(7 * days.weeks) >= folk.day[:, None]).reshape(shape)
+    here = np.asarray(np.arange(7 * days.weeks) >= folk.day[:, None]).reshape(shape)
     buying = np.einsum("pwd,pwd->pw", here, days.buying.T[folk.kind].reshape(shape))
-    return Exposures(buying, np.einsum("pwd,wd->pw", here, days.browsing.reshape(days.weeks, 7)), here.any(axis=2))
+    return Exposures(buying, np.einsum("pwd,wd->pw", here, days.browsing.reshape(days.weeks, 7)), np.asarray(here.any(axis=2)))
 
 
 def exposures_by_type(folk: People, days: Calendar) -> Array:
@@ -158,7 +158,7 @@ def _shocked(state: Array, is_hit: Array, u: Array) -> Array:
 def is_letter_week(folk: People, week: int) -> Array:
     """Whether a person's newsletter goes out in this week. Shape: (person,)."""
     every = np.array(LETTERS_EVERY)[folk.letters]
-    return (every > 0) & (week % np.maximum(every, 1) == 0)
+    return np.asarray((every > 0) & (week % np.maximum(every, 1) == 0))
 
 
 def coupon_asked(folk: People, week: int) -> Array:

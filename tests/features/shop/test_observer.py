@@ -38,30 +38,33 @@ def slow_p_gone(i: int, folk: People, lives: Weeks, marks: Marks, weeks: int) ->
     steps, total, gone = WORLD.transitions(), 0.0, 0.0
     start = np.array(WORLD.base_states) if folk.day[i] < 0 else np.eye(5)[1]
     bought, visits = lives.bought[i].sum(), (lives.shallow + lives.deep)[i].sum()
+    effects, fails, priors = coupon_effects(folk, WORLD)[i], fail_rates(folk, WORLD)[i], prior(folk)[i]
     fb, fs = marks.focal_bought[i].sum(), marks.focal_seen[i].sum()
+    ends = {}
+    for k, (j, w) in itertools.product(range(len(SHOPPERS)), enumerate(here)):
+        ends[k, j] = World.shock(WORLD.pressure_of()[folk.letters[i]]) @ steps[k]
+        if lives.unanswered[i, w] > 0:
+            ends[k, j] = World.shock(WORLD.unanswered) @ ends[k, j]
+        if lives.failed[i, w] > 0 and lives.bought[i, w] == 0:
+            ends[k, j] = World.shock(WORLD.slow_payment) @ ends[k, j]
     for k, shopper in enumerate(SHOPPERS):
         tastes = sum(share * WORLD.focal_bought[g] ** fb * (1 - WORLD.focal_bought[g]) ** (bought - fb) * WORLD.focal_seen[g] ** fs * (1 - WORLD.focal_seen[g]) ** (visits - fs)
                      for g, share in ((0, 1 - shopper.focal), (1, shopper.focal)))
         for level in LEVELS:
             for path in itertools.product(range(5), repeat=len(here) + 1):
-                p = prior(folk)[i, k] / len(LEVELS) * start[path[0]] * tastes
+                p = priors[k] / len(LEVELS) * start[path[0]] * tastes
                 for j, w in enumerate(here):
                     if p == 0:
                         break
                     s = path[j]
                     mean = shopper.purchases * level * WORLD.purchases[s] * by_type[i, w, k]
                     looks = shopper.browses * level * WORLD.browses[s] * seen.browsing[i, w]
-                    more = 1 + (lives.coupon[i, w] == TREATED) * coupon_effects(folk, WORLD)[i, k] * (WORLD.fatigue if lives.is_fatigued[i, w] else 1)
-                    p *= poisson(lives.bought[i, w], mean * more) * poisson(lives.failed[i, w], mean * fail_rates(folk, WORLD)[i])
+                    more = 1 + (lives.coupon[i, w] == TREATED) * effects[k] * (WORLD.fatigue if lives.is_fatigued[i, w] else 1)
+                    p *= poisson(lives.bought[i, w], mean * more) * poisson(lives.failed[i, w], mean * fails)
                     p *= poisson(lives.shallow[i, w], looks * (1 - WORLD.deep[s])) * poisson(lives.deep[i, w], looks * WORLD.deep[s])
                     if lives.is_sent[i, w]:
                         p *= WORLD.opens[s] if lives.is_opened[i, w] else 1 - WORLD.opens[s]
-                    end = steps[k]
-                    for strength, is_hit in (
-                            (WORLD.pressure_of()[folk.letters[i]], True), (WORLD.unanswered, lives.unanswered[i, w] > 0),
-                            (WORLD.slow_payment, lives.failed[i, w] > 0 and lives.bought[i, w] == 0)):
-                        end = World.shock(strength) @ end if is_hit else end
-                    p *= end[s, path[j + 1]]
+                    p *= ends[k, j][s, path[j + 1]]
                 total += p
                 gone += p * (path[-1] == 4)
     return gone / total
@@ -95,8 +98,8 @@ def test_forward_and_backward_they_agree_with_many_lives(week):
         many = People(**{field.name: np.repeat(getattr(folk, field.name)[[i]], copies) for field in dataclasses.fields(People)})
         past = {field.name: np.repeat(getattr(lives, field.name)[[i]], copies, axis=0) for field in dataclasses.fields(Weeks)}
         bought = go_on(many, past, week, days, rng)
-        for p, share in ((known.p_churn_hidden[place[i]], (bought == 0).mean()),):
-            assert abs(p - share) < 4 * np.sqrt(p * (1 - p) / copies) + 1e-3, (i, p, share)
+        p, share = known.p_churn_hidden[place[i]], (bought == 0).mean()
+        assert abs(p - share) < 4 * np.sqrt(p * (1 - p) / copies) + 1e-3, (i, p, share)
 
 
 def go_on(folk: People, past: dict[str, np.ndarray], week: int, days, rng: np.random.Generator) -> np.ndarray:

@@ -96,7 +96,9 @@ def test_a_driver_does_its_harm_and_without_it_there_is_none(name):
     world = World()
     after, plain, n = cooled(*lives_of(world, 8000), name)
     strength = getattr(world, name)
-    assert after == pytest.approx(plain + (1 - plain) * strength, abs=max(.006, 4 * np.sqrt(strength * (1 - strength) / n)))
+    # Of the shocked some are back within the same week's step.
+    back = world.transitions()[0, COOLING, :COOLING].sum()
+    assert after == pytest.approx(plain * (1 - strength) + (1 - back) * strength, abs=max(.006, 4 * np.sqrt(strength * (1 - strength) / n)))
     after, plain, n = cooled(*lives_of(world.without(name), 8000), name)
     assert after == pytest.approx(plain, abs=max(.006, 4 * np.sqrt(plain / n)))
 
