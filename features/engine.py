@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,22 @@ def write_table(table: ibis.Table, path: Path) -> None:
             pyarrow.csv.write_csv(result, aside)
         else:
             pyarrow.parquet.write_table(result, aside)
+
+
+def write_tables(tables: Iterable[ibis.Table], path: Path) -> None:
+    """Write tables of the same columns below each other as one Parquet file, whole; each is computed only when its turn comes."""
+    import pyarrow.parquet
+
+    from features.files import written_whole
+
+    with written_whole(path) as aside:
+        writer = None
+        for table in tables:
+            rows = table.to_pyarrow()
+            writer = writer or pyarrow.parquet.ParquetWriter(aside, rows.schema)
+            writer.write_table(rows.cast(writer.schema))
+        if writer:
+            writer.close()
 
 
 def local_to_utc(at: ibis.Value, zone: str) -> ibis.Value:

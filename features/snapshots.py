@@ -20,6 +20,8 @@ from features.streams import STREAMS
 KEY = ["customer_id", "as_of"]
 # Own kinds of events beside purchases that get features.
 MOST_KINDS = 20
+# Events times moments that are looked at together.
+MOST_PAST = 60_000_000
 
 
 def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
@@ -115,6 +117,12 @@ def snapshots(dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[F
     for name in pivots:
         dataset.engine.drop_table(name)
     return result.order_by(KEY)
+
+
+def parts(dataset: Dataset, of: ir.Table, n_moments: int) -> list[ir.Table]:
+    """Cut rows (customer_id, as_of) by customer, so that each part's history, every event seen from every later moment, fits into memory."""
+    n = 1 + int(dataset.tables["events"].count().to_pyarrow().as_py()) * n_moments // MOST_PAST
+    return [of] if n == 1 else [of.filter((of.customer_id.hash().abs() % n) == i) for i in range(n)]
 
 
 def _population(dataset: Dataset, past: ir.Table, as_ofs: Sequence[datetime]) -> ir.Table:

@@ -171,9 +171,9 @@ def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Featur
 
     from features import kept
     from features.base import write_base
-    from features.engine import write_table
+    from features.engine import write_tables
     from features.labels import eligible
-    from features.snapshots import snapshots
+    from features.snapshots import parts, snapshots
 
     room = Path(kept.__file__).parent
     as_ofs = sorted({as_of for plan in plans for as_of in plan.as_ofs})
@@ -184,7 +184,8 @@ def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Featur
     is_kept, is_base_kept = kept.is_kept(path, key), kept.is_kept(base, base_key) and base.with_suffix(".json").exists()
     if not is_kept:
         asked = ibis.union(*(eligible(dataset, plan.task, plan.as_ofs) for plan in plans), distinct=True)
-        write_table(snapshots(dataset, as_ofs, features, dataset.engine.create_table("asked", asked, overwrite=True)), path)
+        asked = dataset.engine.create_table("asked", asked, overwrite=True)
+        write_tables((snapshots(dataset, as_ofs, features, part) for part in parts(dataset, asked, len(as_ofs))), path)
         kept.keep(path, key)
     if not is_base_kept:
         write_base(dataset, run)

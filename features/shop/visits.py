@@ -18,6 +18,7 @@ _PROMOTED, _REFERRAL = np.array([s.promoted for s in SHOPPERS]), np.array([s.ref
 _LOG_CATEGORIES, _LOG_TIERS, _LOG_LINES = (np.log(table.T).astype(np.float32) for table in (_CATEGORIES, _TIERS, _LINES))
 AWAY = .2  # the share of purchases outside the home channel
 REDEEMED = .6  # of the purchases with a coupon at hand
+BOUNCES = .55
 
 
 @dataclass(frozen=True)
@@ -182,15 +183,16 @@ def _browse(folk: People, lives: Weeks, stock: Goods, world: World, days: Calend
     second, _ = _moment(week, _here(folk, person, week) * days.browsing.reshape(-1, 7)[week], np.ones(n, bool), rng)
     is_focal = rng.random(n) < np.array(world.focal_seen)[folk.has_taste[person].astype(int)]
     focal_seen += np.bincount(cell, is_focal, len(focal_seen)).astype(np.int16)
-    looks = 1 + np.minimum(rng.poisson(1.0, n), 7)
+    # More than half of the others see the first page and no more.
+    is_bounce = ~is_deep & ~is_focal & (rng.random(n) < BOUNCES)
+    looks = np.where(is_bounce, 0, 1 + np.minimum(rng.poisson(.5, n), 7))
     of = np.repeat(np.arange(n), looks)
     starts = np.cumsum(looks) - looks
     place = np.arange(len(of)) - starts[of]
     other, tier = pick(_CATEGORIES, kind[of], rng.random(len(of))) + 1, pick(_TIERS, kind[of], rng.random(len(of)))
     is_focal_look = (place == 0) & is_focal[of]
     item = stock.number(np.where(is_focal_look, FOCAL, other), tier, rng.random(len(of)))
-    if n:
-        _add(kinds, cell, np.add.reduceat(np.where(is_focal_look[:, None], np.float32(0), _LOG_CATEGORIES[other - 1]) + _LOG_TIERS[tier], starts))
+    _add(kinds, cell[of], np.where(is_focal_look[:, None], np.float32(0), _LOG_CATEGORIES[other - 1]) + _LOG_TIERS[tier])
     session, device = log.new_sessions(n), _device(folk, person, channel)
     common = {"way": channel, "device": device, "session": session, "is_anonymous": ~is_deep & (rng.random(n) < .3)}
     _entrance(log, person, second, rng, **common)
@@ -210,6 +212,7 @@ def _fail(folk: People, lives: Weeks, stock: Goods, days: Calendar, rng: np.rand
     common = {"way": channel, "device": _device(folk, person, channel), "session": log.new_sessions(n)}
     item = stock.number(pick(_CATEGORIES, folk.kind[person], rng.random(n)) + 1, rng.integers(0, 3, n), rng.random(n))
     _entrance(log, person, second, rng, **common)
+    log.add("product_view", person, second + 40, item=item, **common)
     log.add("cart_add", person, second + 90, item=item, **common)
     log.add("checkout", person, second + 150, **common)
     log.add("payment_failed", person, second + 240, value=_wait(folk, person, channel, rng) * 2.5, **common)
@@ -250,7 +253,7 @@ def _give_back(baskets: Baskets, is_return: Array, back: Array, u: Array, log: L
         return
     some = np.flatnonzero(is_return)
     line = (np.cumsum(baskets.lines) - baskets.lines)[some]
-    given = {name: bought[name][line] for name in ("item", "quantity", "amount")}
+    given = {name: bought[name][line] for name in ("item", "quantity", "amount", "device")}
     at = back[some].astype(np.int64)
     log.add("return", baskets.person[some], at, way=baskets.channel[some], session=bought["session"][line], **given)
     log.add("refund", baskets.person[some], at + (DAY * (1 + 3 * u[some])).astype(np.int64), way=baskets.channel[some], session=bought["session"][line], **given)

@@ -55,17 +55,17 @@ class Shopper:
 
 
 SHOPPERS = (
-    Shopper("household stocker", .22, .85, .20, 3.2, .10, .05, .5, .10, .05, .7, .08, .002, .25,
+    Shopper("household stocker", .22, .70, .50, 3.2, .10, .05, .5, .10, .05, .7, .08, .002, .25,
             (1, 4, 4, 7, 6, 3, 1, .5, .5, 1, .5), (.5, .4, .1), (.70, .08, .10, .12), (.03, .15, .30, .30, .22), (.2, .25, .3, .25)),
-    Shopper("payday shopper", .20, .50, .50, 1.7, .30, 1.2, .4, .25, .10, 1.0, .12, .005, .30,
+    Shopper("payday shopper", .20, .40, 1.2, 1.7, .30, 1.2, .4, .25, .10, 1.0, .12, .005, .30,
             (3, 3, 3, 2, 2, 1, 4, 3, 2, 1, .5), (.3, .5, .2), (.25, .15, .35, .25), (.25, .45, .2, .07, .03), (.3, .3, .25, .15)),
-    Shopper("bargain hunter", .18, .40, .80, 2.0, 1.5, .1, .3, .80, .20, 1.3, .06, .004, .60,
+    Shopper("bargain hunter", .18, .32, 1.9, 2.0, 1.5, .1, .3, .80, .20, 1.3, .06, .004, .60,
             (2, 4, 3, 3, 5, 2, 3, 1, 1, 1, .5), (.75, .22, .03), (.20, .15, .30, .35), (.2, .3, .2, .18, .12), (.12, .2, .28, .4)),
-    Shopper("gift buyer", .12, .18, .35, 1.4, .3, .1, 2.5, .15, .08, 1.1, .15, .01, .20,
+    Shopper("gift buyer", .12, .15, .80, 1.4, .3, .1, 2.5, .15, .08, 1.1, .15, .01, .20,
             (2, 1, 1, .3, .5, 2, 2, 3, 3, 3, 6), (.1, .45, .45), (.35, .30, .25, .10), (.1, .25, .3, .22, .13), (.35, .3, .2, .15)),
-    Shopper("phone browser", .20, .32, 1.1, 1.3, .5, .3, .3, .40, .15, 1.2, .20, .012, .35,
+    Shopper("phone browser", .20, .26, 2.6, 1.3, .5, .3, .3, .40, .15, 1.2, .20, .012, .35,
             (4, 4, 2, .5, 1, .5, 5, 3, 2, 2, .5), (.45, .45, .1), (.05, .05, .45, .45), (.45, .38, .12, .04, .01), (.2, .25, .25, .3)),
-    Shopper("connoisseur", .08, .38, .60, 1.4, .05, .1, .6, .02, .05, .6, .85, .15, .10,
+    Shopper("connoisseur", .08, .30, 1.4, 1.4, .05, .1, .6, .02, .05, .6, .85, .15, .10,
             (4, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2), (.05, .25, .7), (.30, .15, .40, .15), (.08, .35, .32, .18, .07), (.5, .28, .15, .07)),
 )
 KIN = 5  # the group that lookalike seeds come from
@@ -84,7 +84,7 @@ class World:
     # In each hidden state: purchases and browsing against an active customer's, the share of visits that fill a cart, and of messages opened.
     purchases: tuple[float, ...] = (2.4, 1.0, .35, .03, 0.0)
     browses: tuple[float, ...] = (2.8, 1.0, .6, .15, 0.0)
-    deep: tuple[float, ...] = (.50, .15, .10, .05, .05)
+    deep: tuple[float, ...] = (.25, .08, .05, .03, .03)
     opens: tuple[float, ...] = (.40, .28, .14, .05, .005)
     # From one week to the next; the second row's cooling is multiplied by the type's.
     steps: tuple[tuple[float, ...], ...] = (
@@ -101,7 +101,7 @@ class World:
     complaints: float = .025  # unanswered complaints per purchase
     # The focal category: share of baskets with it, of visits with a look at it, by whether the customer has taken to it.
     focal_bought: tuple[float, float] = (.025, .45)
-    focal_seen: tuple[float, float] = (.05, .50)
+    focal_seen: tuple[float, float] = (.03, .30)
     # Campaigns.
     coupon_every: int = 6
     winback_every: int = 4
