@@ -20,6 +20,8 @@ from features.tasks import Task
 _AFTER = ("__main__", "base", "catalogue", "consents", "feature", "kept", "labels", "lock", "progress", "seeds", "snapshots", "streams")
 FEATURE_CODE = ("catalogue", "feature", "snapshots", "streams")
 BASE_CODE = (*FEATURE_CODE, "base", "consents", "labels")
+# Rows of a table that are held in memory.
+MOST_IN_MEMORY = 5_000_000
 _ROOM = Path(__file__).parent
 
 
@@ -49,7 +51,9 @@ def open_kept(data: str, run: Path) -> tuple[Dataset, list[Finding], str, bool]:
         return *_read(folder), key, True
     dataset, findings = hold(open_dataset(data))
     _write(dataset, findings, folder)
-    return dataset, findings, key, False
+    # What was read and held goes, and with it the memory that it took.
+    dataset.engine.disconnect()
+    return *_read(folder), key, False
 
 
 def _write(dataset: Dataset, findings: list[Finding], folder: Path) -> None:
@@ -79,8 +83,10 @@ def _read(folder: Path) -> tuple[Dataset, list[Finding]]:
 
     said = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     engine = connect((folder,))
-    # Into memory at once: every stream reads the events.
-    tables = {name: engine.create_table(f"clean_{name}", read_table(engine, folder / f"{name}.parquet")) for name in said["tables"]}
+    on_disk = {name: read_table(engine, folder / f"{name}.parquet") for name in said["tables"]}
+    # Into memory at once, since every stream reads the events; very many stay on the disk.
+    tables = {
+        name: engine.create_table(f"clean_{name}", table) if int(table.count().to_pyarrow().as_py()) < MOST_IN_MEMORY else table for name, table in on_disk.items()}
     told = said["dataset"]
     findings = [Finding(**{**finding, "offenders": tuple(finding["offenders"])}) for finding in said["findings"]]
     dataset = Dataset(

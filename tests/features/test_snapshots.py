@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from features.errors import UsageError
@@ -187,6 +188,22 @@ def test_a_moment_named_twice_counts_once(dataset, features, table):
 def test_a_chosen_few_features_have_the_values_they_have_among_all(dataset, features, table):
     few = [feature for feature in features if feature.name in ("spend_sum_28d_cny", "category_entropy_56d", "campaigns_open_count")]
     assert_same(snapshots(dataset, AS_OFS, few).to_pyarrow(), table.select(["customer_id", "as_of", *(feature.name for feature in few)]))
+
+
+def test_snapshots_of_some_are_those_of_all_and_parts_by_customer_make_the_whole(dataset, features, table, monkeypatch, tmp_path):
+    import ibis
+
+    from features import snapshots as room
+    from features.engine import write_tables
+    asked = dataset.engine.create_table("some_of_them", ibis.memtable(table.select(["customer_id", "as_of"])[::2]), overwrite=True)
+    wanted = table.take(list(range(0, len(table), 2)))
+    assert_same(snapshots(dataset, AS_OFS, features, asked).to_pyarrow(), wanted)
+    assert len(room.parts(dataset, asked, len(AS_OFS))) == 1
+    monkeypatch.setattr(room, "MOST_PAST", len(EVENTS) * len(AS_OFS) // 3)
+    pieces = room.parts(dataset, asked, len(AS_OFS))
+    assert len(pieces) == 4
+    write_tables((snapshots(dataset, AS_OFS, features, piece) for piece in pieces), tmp_path / "all.parquet")
+    assert_same(pa.parquet.read_table(tmp_path / "all.parquet").sort_by([("customer_id", "ascending"), ("as_of", "ascending")]), wanted)
 
 
 @pytest.mark.parametrize("as_of", [AS_OF + timedelta(microseconds=1), AS_OF.replace(tzinfo=UTC)])
