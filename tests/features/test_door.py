@@ -94,6 +94,18 @@ def test_describe_is_the_data_dictionary(door, shop):
     assert len(markdown.splitlines()) == len(rows) + 2 and "| spend_sum_28d_cny | consumption | CNY | 0 |" in markdown
 
 
+def test_simulate_writes_a_folder_that_can_be_checked(door, tmp_path):
+    out = tmp_path / "shop"
+    words = ("simulate", "--customers", "1000", "--months", "9", "--seed", "2", "--out", out)
+    code, said, _ = door(*words, "--without", "pressure", "--dirt", "late=0.01")
+    assert code == 0 and f"make run DATA={out}" in said
+    assert door("check", out)[0] == 0
+    code, _, error = door(*words)
+    assert code == 2 and "new or empty folder, found files in it" in error
+    code, _, error = door(*words[:-1], tmp_path / "other", "--without", "weather")
+    assert code == 2 and "one of slow_payment, unanswered, pressure, found 'weather'" in error and not (tmp_path / "other").exists()
+
+
 def test_help_loads_nothing_heavy():
     look = "import sys; sys.argv = ['features', '--help']\ntry:\n    import features.__main__ as door; door.main()\nexcept SystemExit: pass\n"
     look += "print('heavy:', sorted({'ibis', 'duckdb', 'pandas', 'pyarrow', 'pandera', 'numpy'} & set(sys.modules)))"
