@@ -68,13 +68,14 @@ def read_table(engine: "Backend", path: Path, *required: str) -> ibis.Table:
 
 
 def write_table(table: ibis.Table, path: Path) -> None:
-    """Write a table (of an engine, not of memory) whole as Parquet or CSV, batch by batch; the engine itself may not write, so Arrow does."""
+    """Write a table whole as Parquet or CSV, batch by batch; the engine itself may not write, so Arrow does."""
     import pyarrow.csv
     import pyarrow.parquet
 
     from features.files import written_whole
 
-    # (Ibis 12 asks DuckDB 2 for batches by a name that it has given up.)
+    # Ibis 12 asks DuckDB 2 for batches by a name that it has given up; asked for no row, it makes the tables of memory known to the engine.
+    table.limit(0).to_pyarrow()
     engine = table.get_backend()
     batches = engine.con.sql(engine.compile(table)).to_arrow_reader(100_000)
     write = pyarrow.csv.CSVWriter if path.suffix == ".csv" else pyarrow.parquet.ParquetWriter

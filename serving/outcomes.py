@@ -35,6 +35,7 @@ class Outcomes:
     scores: list[dict[str, Any]]
     audiences: list[dict[str, Any]]
     due: list[dict[str, Any]]
+    is_simulated: bool = False
 
     def sentences(self) -> list[str]:
         """Audiences, and what is not due yet, for the screen."""
@@ -53,7 +54,7 @@ def outcomes(dataset: Dataset, run: Path, task: str | None = None) -> Outcomes:
     Raises: UsageError where nothing was logged for the task; ContractError where the log is of other data.
     """
     log = _log(run, dataset, task)
-    told = Outcomes(dataset.name, dataset.observed_until.isoformat() + "Z", [], [], [])
+    told = Outcomes(dataset.name, dataset.observed_until.isoformat() + "Z", [], [], [], dataset.is_simulated)
     for _, part in log.groupby(["task", "model", "version", "as_of"], sort=True):
         name, model, version, moment = _of_all(part, "task", "model", "version", "as_of")
         spec = recorded_task(run, model, version)
@@ -191,7 +192,7 @@ def write_outcomes(told: Outcomes, path: Path, language: str = "en") -> None:
     if path.suffix != ".html":
         raise UsageError(f"--out must end in .html or .json, found {path.name}; name it so")
     words = tomllib.loads((_HERE / "words" / f"outcomes.{language}.toml").read_text(encoding="utf-8"))
-    write_page(path, "outcomes.html.j2", {"told": told, "words": words, "lang": language, "percent": _percent, "points": _points})
+    write_page(path, "outcomes.html.j2", {"told": told, "words": words, "lang": language, "is_simulated": told.is_simulated, "percent": _percent, "points": _points})
 
 
 def table_rows(told: Outcomes) -> list[tuple[str, ...]]:
