@@ -52,7 +52,7 @@ def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
         ("not for", "credit, work, housing, prices for single persons, or anything with legal effect; customers whom the task does not ask about; proof of a cause"),
         ("known limits", "its figures are of the past seasons that the data hold; a change of who gets campaigns changes what it predicts")]))
     sections.append(("Made with", [(name, number) for name, number in said["packages"].items()]))
-    return {"title": f"{model.name} version {version}", "sections": [(title, rows) for title, rows in sections if rows]}
+    return {"title": f"{model.name} version {version}", "is_simulated": said.get("is_simulated", False), "sections": [(title, rows) for title, rows in sections if rows]}
 
 
 def _figures(said: dict[str, Any]) -> Rows:
