@@ -29,8 +29,8 @@ class Baskets:
     week: Array
     second: Array
     channel: Array
-    lines: Array
     is_unanswered: Array
+    first_line: dict[str, Array]
 
 
 def visits(folk: People, lives: Weeks, stock: Goods, world: World, days: Calendar, rng: np.random.Generator) -> tuple[Log, Marks, Baskets]:
@@ -155,7 +155,8 @@ def _buy(
         log.add(name, person[some], paid[some] - 1, way=channel[some], device=device[some], session=session[some], campaign=coupon[some])
     some = np.flatnonzero(is_invited)
     log.add("invitation", person[some], paid[some] + 300, way=folk.home[person[some]], device=_device(folk, person[some], folk.home[person[some]]))
-    return Baskets(person, week, paid, channel, lines, _place_in_group(person, week) < lives.unanswered[person, week])
+    first_line = {"session": session, "device": device, "item": item[starts], "quantity": quantity[starts], "amount": (full - discount)[starts]}
+    return Baskets(person, week, paid, channel, _place_in_group(person, week) < lives.unanswered[person, week], first_line)
 
 
 def _entrance(log: Log, person: Array, second: Array, rng: np.random.Generator, *, way: Array, device: Array, session: Array, **more: Array) -> None:
@@ -233,9 +234,10 @@ def _after(baskets: Baskets, rng: np.random.Generator, log: Log) -> None:
     add("review", u[0] < .06, baskets.second + DAY * (1 + 9 * u[2]), way=way, value=stars)
     score = np.where(upset, np.floor(6 * u[2]), 10 - np.floor(-np.log(u[2]) * 1.6).clip(0, 9))
     add("nps", u[0] > .97, baskets.second + DAY * (1 + 3 * u[3]), way=np.full(n, WAYS.index("email")), value=score)
-    is_return = u[4] < np.where(way == STORE, .015, .05)
-    back = baskets.second + DAY * (2 + 8 * u[5])
-    _give_back(baskets, is_return, back, u[3], log)
+    # One line goes back and, days later, is paid back.
+    is_return, back = u[4] < np.where(way == STORE, .015, .05), baskets.second + DAY * (2 + 8 * u[5])
+    add("return", is_return, back, way=way, **baskets.first_line)
+    add("refund", is_return, back + DAY * (1 + 3 * u[3]), way=way, **baskets.first_line)
     # A complaint that is not answered: the customer asks again before the week is over.
     week_end = (baskets.week + 1) * WEEK - 1
     asked = baskets.second + (week_end - baskets.second) * .5 * u[1]
@@ -244,19 +246,6 @@ def _after(baskets: Baskets, rng: np.random.Generator, log: Log) -> None:
     add("service_contact", upset, asked, way=phone)
     add("service_contact", upset, again, way=phone, value=1 + (u[3] > .6))
     add("service_contact", ~upset & (u[5] < .03), baskets.second + DAY * (.1 + 5 * u[1]), way=phone, value=3 + np.floor(3 * u[3]))
-
-
-def _give_back(baskets: Baskets, is_return: Array, back: Array, u: Array, log: Log) -> None:
-    """One line of the basket is returned and, days later, paid back."""
-    bought = next(block for block in log.blocks if len(block["kind"]) and block["kind"][0] == KIND["purchase"]) if len(baskets.person) else None
-    if bought is None:
-        return
-    some = np.flatnonzero(is_return)
-    line = (np.cumsum(baskets.lines) - baskets.lines)[some]
-    given = {name: bought[name][line] for name in ("item", "quantity", "amount", "device")}
-    at = back[some].astype(np.int64)
-    log.add("return", baskets.person[some], at, way=baskets.channel[some], session=bought["session"][line], **given)
-    log.add("refund", baskets.person[some], at + (DAY * (1 + 3 * u[some])).astype(np.int64), way=baskets.channel[some], session=bought["session"][line], **given)
 
 
 def _campaign(week: Array, name: str, world: World) -> Array:
