@@ -1,6 +1,7 @@
 """What can go wrong that is not a bug, and the one place where a door turns it into a message and an exit code."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -35,6 +36,10 @@ def run_door(main: Callable[[], None]) -> None:
     """Run a room's door; exit 0 done, 2 the caller or the data are wrong, 3 a gate refused. A bug keeps its trace (exit 1)."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LikenessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,6 +1,7 @@
 """The door of the room: what it prints and writes, how it refuses, and that nothing half-written stays."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -121,6 +122,14 @@ def test_exit_codes_tell_what_went_wrong(error, code, capsys):
     with pytest.raises(SystemExit) as left:
         run_door(fails)
     assert left.value.code == code and capsys.readouterr().err == "error: x\n"
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(shop):
+    seen, written = os.pipe()
+    os.close(seen)
+    done = subprocess.run([sys.executable, "-m", "features", "describe", "--data", shop], stdout=written, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(written)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_bug_keeps_its_trace():
