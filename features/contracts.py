@@ -94,11 +94,36 @@ RULES: tuple[Rule, ...] = (
     Rule("EMPTY_LINE", "events", "quarantine", lambda d, t: (t.kind == "purchase") & (t.quantity == 0) & (t.amount_minor == 0),
          "purchases of something", "lines with neither quantity nor amount bought nothing"),
     Rule("INGESTED_BEFORE", "events", "quarantine", lambda d, t: t.ingested_at < t.event_at, "ingested_at not before event_at", "correct the clock of the source"),
+    Rule("BOT", "events", "quarantine", lambda d, t: t.customer_id.isin(_busier_than_a_person(d, t).customer_id),
+         "no more events within an hour than a person makes (bot_events_per_hour)", "programs are no customers; raise the number if these are"),
+    Rule("TESTER", "events", "quarantine", lambda d, t: _begins_like(t.customer_id, d.testers), "customers, not testers (as declared)", "harmless: testers are left out"),
+    Rule("RETURN_FIRST", "events", "quarantine", lambda d, t: t.event_id.isin(_returns_before_purchase(t).event_id),
+         "returns and refunds after the purchase of their session", "correct the clock of the source"),
     Rule("UNKNOWN_ITEM", "events", "warn", lambda d, t: _not_in(t.item_id, d, "items", "item_id"), "item_id known to items", "add the item; until then it has no category"),
     Rule("UNKNOWN_CAMPAIGN", "events", "quarantine", lambda d, t: _not_in(t.campaign_id, d, "campaigns", "campaign_id"), "campaign_id known to campaigns", "add the campaign"),
     Rule("NO_CUSTOMER_ID", "customers", "refuse", lambda d, t: t.customer_id.isnull() | (t.customer_id == ""), "a customer_id on every row", "supply the id or remove the row"),
     Rule("ENDS_BEFORE_START", "campaigns", "refuse", lambda d, t: t.end_at < t.start_at, "end_at not before start_at", "correct the dates"),
 )
+
+
+def _busier_than_a_person(dataset: Dataset, events: ir.Table) -> ir.Table:
+    """Who made more events within a clock hour than a person does. The lines of a basket are one event: wholesalers buy hundreds at once."""
+    own = events.filter((events.initiator == "customer") & (events.kind != "purchase"))
+    hours = own.group_by(["customer_id", own.event_at.truncate("h").name("hour")]).agg(n=own.count())
+    return hours.filter(hours.n > dataset.bot_events_per_hour).select("customer_id").distinct()
+
+
+def _begins_like(value: ir.Value, beginnings: tuple[str, ...]) -> ir.BooleanValue:
+    found: ir.BooleanValue = ibis.literal(False)
+    for beginning in beginnings:
+        found = found | value.startswith(beginning)
+    return found
+
+
+def _returns_before_purchase(events: ir.Table) -> ir.Table:
+    bought = events.filter((events.kind == "purchase") & events.session_id.notnull()).group_by("session_id").agg(bought_at=events.event_at.min())
+    back = events.filter(events.kind.isin(["return", "refund"])).join(bought, "session_id")
+    return back.filter(back.event_at < back.bought_at).select("event_id")
 
 
 def _not_in(value: ir.Value, dataset: Dataset, table: str, key: str) -> ir.BooleanValue:

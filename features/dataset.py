@@ -53,6 +53,9 @@ class Dataset:
     licence: str = "not stated"
     # What an absent consent means: granted, or required and so not given.
     consent: Literal["granted", "required"] = "granted"
+    # How many events within an hour no person makes, and how the ids of colleagues who test begin.
+    bot_events_per_hour: int = 300
+    testers: tuple[str, ...] = ()
     # Made by a simulation: every report says so.
     is_simulated: bool = False
 

@@ -28,7 +28,8 @@ _TASK = {
 # Every key of dataset.toml: its type, a list of a type, a table of keys, or a table of any names (*).
 KEYS: dict[str, Any] = {
     "name": str, "zone": str, "currency": str, "observed_until": (str, datetime, date), "licence": str, "simulated": bool, "consent": str, "sensitive": [str],
-    "marketer_kinds": [str], "data": str, "encoding": str, "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool}},
+    "marketer_kinds": [str], "bot_events_per_hour": int, "testers": [str], "data": str, "encoding": str,
+    "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool}},
     "tasks": {ANY: _TASK}}
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", date: "a date", datetime: "a time"}
 

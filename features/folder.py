@@ -71,7 +71,8 @@ def read(folder: Path, declared: dict[str, Any] | None = None) -> Dataset:
     digest = hashlib.sha256("".join(sha256(path) for path in files_of(folder)).encode()).hexdigest()
     return Dataset(
         said.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, tasks_of(said, currency.lower()), digest,
-        _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said), is_simulated=said.get("simulated", False))
+        _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said),
+        bot_events_per_hour=_positive(said, "bot_events_per_hour", Dataset.bot_events_per_hour), testers=tuple(said.get("testers", ())), is_simulated=said.get("simulated", False))
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -191,6 +192,13 @@ def _consent(said: dict[str, Any]) -> Any:
     if given not in ("granted", "required"):
         raise ContractError(f"dataset.toml needs consent = \"granted\" or \"required\" (what an absent consent means), found {given!r}; correct it")
     return given
+
+
+def _positive(said: dict[str, Any], key: str, usual: int) -> int:
+    number = int(said.get(key, usual))
+    if number < 1:
+        raise ContractError(f"dataset.toml needs {key} of 1 or more, found {number}; correct it")
+    return number
 
 
 def _moment(key: str, value: Any, zone: str) -> datetime:

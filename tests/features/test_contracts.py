@@ -10,7 +10,7 @@ from features.contracts import COLUMNS, RULES, hold, schema
 from features.errors import ContractError
 from features.sources import open_dataset
 
-DECLARED = 'observed_until = "2026-04-01T00:00:00"\n'
+DECLARED = 'observed_until = "2026-04-01T00:00:00"\nbot_events_per_hour = 3\ntesters = ["test-"]\n'
 
 
 def event(number, **more):
@@ -41,6 +41,12 @@ GOOD = {
         event("g7", initiator="marketer"),
         event("g8", ingested_at="2026-03-01 10:00:01"),
         event("g9", event_at="2026-04-01 00:05:00", ingested_at="2026-04-01 00:05:00"),
+        *(event(f"h{i}", customer_id="bo", kind="visit") for i in range(3)),
+        *(event(f"i{i}", customer_id="bo", kind="visit", event_at="2026-03-01 11:00:00", ingested_at="2026-03-01 11:00:00") for i in range(3)),
+        *(event(f"j{i}", customer_id="bo", kind="visit", initiator="marketer") for i in range(4)),
+        event("k1", customer_id="a test-driver", session_id="s1"),
+        event("k2", customer_id="a test-driver", session_id="s1", kind="return"),
+        event("k3", session_id="s2", kind="refund", event_at="2026-02-01", ingested_at="2026-02-01"),
     ],
     "customers": [
         {"customer_id": "ann", "valid_from": "2026-01-01", "city": "Lhasa"},
@@ -63,6 +69,9 @@ QUARANTINED = {  # code: the rows that break it, which are moved
     "NEGATIVE_QUANTITY": [event("b1", quantity=-1)],
     "EMPTY_LINE": [event("b1", quantity=0, amount=0)],
     "INGESTED_BEFORE": [event("b1", ingested_at="2026-03-01 09:59:59")],
+    "BOT": [event(f"b{i}", customer_id="crawler", kind="visit", event_at=f"2026-03-01 10:{i}9:59", ingested_at="2026-03-01 11:00:00") for i in range(4)],
+    "TESTER": [event("b1", customer_id="test-7"), event("b2", customer_id="test-", kind="visit")],
+    "RETURN_FIRST": [event("b1", session_id="s1", kind="return", event_at="2026-03-01 09:59:59"), event("b2", session_id="s1", kind="refund", event_at="2026-02-28")],
     "UNKNOWN_CAMPAIGN": [event("b1", campaign_id="c9"), event("b2", campaign_id="c8"), event("b3", campaign_id="c7")],
 }
 WARNED = {"UNKNOWN_ITEM": [event("b1", item_id="coffee"), event("b2", item_id="milk")]}
@@ -201,3 +210,8 @@ def test_items_tell_the_category_and_brand_of_events_that_do_not(given):
         ("p2", "milk", None),
     ]
     assert [row["brand"] for row in found if row["category"] == "gifts"] == ["b"]
+
+
+def test_no_events_at_all_within_an_hour_is_no_bound(folder_of):
+    with pytest.raises(ContractError, match="bot_events_per_hour of 1 or more, found 0; correct it"):
+        open_dataset(str(folder_of(GOOD["events"], declared="bot_events_per_hour = 0\n")))

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from features.contracts import hold
@@ -120,8 +121,25 @@ def test_all_of_it_at_once_is_still_a_dataset_and_every_repeat_is_counted_once(t
     folder = simulate(tmp_path / "dirty", 1000, FEWEST_MONTHS, 5, ["all"])
     dataset, findings = hold(open_dataset(str(folder)))
     found = {finding.code: finding.count for finding in findings}
-    assert {"IN_THE_FUTURE", "NEGATIVE_AMOUNT", "INGESTED_BEFORE", "UNKNOWN_ITEM", "REPEATED_EVENT"} <= set(found)
+    assert {"IN_THE_FUTURE", "NEGATIVE_AMOUNT", "INGESTED_BEFORE", "UNKNOWN_ITEM", "REPEATED_EVENT", "RETURN_FIRST"} <= set(found)
     assert all(finding.level in ("quarantine", "warn") for finding in findings)
     events = dataset.tables["events"]
     n, distinct = events.aggregate(n=events.count(), d=events.event_id.nunique()).to_pyarrow().to_pylist()[0].values()
     assert n == distinct
+
+
+@pytest.mark.parametrize(("dirt", "code"), [
+    ("bots", "BOT"), ("testers", "TESTER"), ("refunds_first", "RETURN_FIRST"), ("negative_prices", "NEGATIVE_AMOUNT"), ("future_dates", "IN_THE_FUTURE"),
+    ("wrong_zone", "INGESTED_BEFORE")])
+def test_the_contract_finds_what_was_made_dirty_and_nothing_else(tmp_path, dirt, code):
+    """Quarantine against the ledger. A clock that is eight hours fast is found by the arrival that comes before."""
+    rate = {"bots": .004, "testers": .004, "refunds_first": .3}.get(dirt, .02)
+    folder = simulate(tmp_path / "dirty", 1000, FEWEST_MONTHS, 5, [f"{dirt}={rate}"])
+    with (folder / "dataset.toml").open("r+", encoding="utf-8") as file:
+        text = file.read()
+        file.seek(0)
+        file.write('testers = ["CTEST"]\n' + text)
+    ledger = {row["row_id"] for row in pq.read_table(folder / "truth" / "dirt").to_pylist()}
+    dataset, _ = hold(open_dataset(str(folder)))
+    found = {row["row_id"] for row in dataset.tables["quarantine"].to_pyarrow().to_pylist() if row["reason"] == code}
+    assert len(ledger) > 10 and found == ledger
