@@ -122,12 +122,12 @@ def of_kinds(kinds: Sequence[str]) -> tuple[Feature, ...]:
         "events", (("kind", kind),), slug(kind), kind.replace("_", " "), kind, "behaviour"))
 
 
-def of_targets(tasks: Sequence[Task]) -> tuple[Feature, ...]:
-    """The customer's own past of a category that a task asks about."""
-    asked = {task.target_column(): task for task in tasks if task.target_category}
-    return tuple(feature for column, task in asked.items() for feature in _counted(
-        "lines", (("kind", task.target_kind), ("category", task.target_category)), column, f"{task.target_kind.replace('_', ' ')} in {task.target_category}",
-        task.target_category, "interest"))
+def of_targets(tasks: Sequence[Task], kinds: Sequence[str]) -> tuple[Feature, ...]:
+    """The customer's own past of a category that a task asks about: of what is asked, and of the other kinds of events that tell a category, such as looks."""
+    asked = {(kind, task.target_category): kind == task.target_kind for task in tasks if task.target_category for kind in (task.target_kind, *kinds)}
+    return tuple(feature for (kind, category), is_target in asked.items() for feature in _counted(
+        "lines", (("kind", kind), ("category", category)), f"{slug(kind)}_in_{slug(category)}", f"{kind.replace('_', ' ')} in {category}",
+        category if is_target else f"{category} {kind}", "interest"))
 
 
 def _counted(stream: str, where: tuple[tuple[str, str], ...], column: str, what: str, what_zh: str, family: Family) -> tuple[Feature, ...]:

@@ -32,7 +32,8 @@ def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
     has = _supply(dataset)
     undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
     templates = (
-        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)), *catalogue.of_targets(dataset.tasks))
+        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
+        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")))
     present, absent = [], {}
     for feature in catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency):
         lacking = [need for need in feature.needs if need not in has]
@@ -51,10 +52,10 @@ def _supply(dataset: Dataset) -> set[str]:
     return {f"kind:{kind}" for kind in kinds} | {column for column, n in counts.items() if n} | {f"table:{name}" for name in dataset.tables}
 
 
-def _frequent_kinds(dataset: Dataset) -> list[str]:
-    """The kinds of customers' own events, most frequent first; rare ones say little and would make the table wide."""
+def _frequent_kinds(dataset: Dataset, telling: str = "kind") -> list[str]:
+    """The kinds of customers' own events that tell a column, most frequent first; rare ones say little and would make the table wide."""
     events = dataset.tables["events"]
-    own = events.filter((events.initiator == "customer") & events.kind.notnull())
+    own = events.filter((events.initiator == "customer") & events.kind.notnull() & events[telling].notnull())
     counts = own.group_by("kind").agg(n=own.count()).order_by(ibis.desc("n"), "kind").limit(MOST_KINDS)
     return [str(kind) for kind in counts.to_pyarrow().column("kind").to_pylist()]
 

@@ -122,7 +122,8 @@ def expected(events, as_of):
         "redemptions_count_ever": len(redemptions),
         "days_since_last_redemption": min(((as_of - e["event_at"]).total_seconds() / DAY for e in redemptions), default=None),
     }
-    for name, rows in (("visit", [e for e in own if e["kind"] == "visit"]), ("purchase_in_tea", [e for e in lines if e["category"] == "tea"])):
+    in_tea = {f"{kind}_in_tea": [e for e in own if (e["kind"], e["category"]) == (kind, "tea")] for kind in ("purchase", "return", "coupon_redemption", "visit")}
+    for name, rows in {"visit": [e for e in own if e["kind"] == "visit"], **in_tea}.items():
         out |= {f"{name}_count_{d}d": len(within(rows, d)) for d in LOOKBACKS}
         out[f"{name}_count_ever"] = len(rows)
         out[f"days_since_last_{name}"] = min(((as_of - e["event_at"]).total_seconds() / DAY for e in rows), default=None)
@@ -186,6 +187,8 @@ def is_same(name, got, want):
 
 def row_of(event):
     row = {key: value for key, value in event.items() if key not in ("minor", "discount_minor", "late_days")}
+    if event["kind"] == "return":
+        row["session_id"] = None  # else one before the purchases of its session would go to quarantine
     row |= {"event_at": f"{event['event_at']}Z", "ingested_at": f"{event['event_at'] + timedelta(days=event['late_days'])}Z"}
     return row | {"amount": event["minor"] and event["minor"] / 100, "discount": event["discount_minor"] and event["discount_minor"] / 100}
 
