@@ -92,7 +92,7 @@ def _read(folder: Path) -> tuple[Dataset, list[Finding]]:
     dataset = Dataset(
         told["name"], told["zone"], told["currency"], datetime.fromisoformat(told["observed_from"]), datetime.fromisoformat(told["observed_until"]), engine, tables,
         tuple(Task.from_json(task) for task in told["tasks"]), told["fingerprint"], tuple(Attribute(**attribute) for attribute in told["attributes"]),
-        told["not_applicable"], told["licence"], told["consent"], told["is_simulated"])
+        told["not_applicable"], told["licence"], told["consent"], is_simulated=told["is_simulated"])
     return dataset, findings
 
 

@@ -11,6 +11,7 @@ from features import kept
 from features.errors import UsageError
 from features.lock import locked
 from features.snapshots import features_of, snapshots
+from features.sources import open_dataset
 
 EVENTS = [
     {"customer_id": f"c{i % 20}", "event_at": f"2026-0{1 + i % 5}-1{i % 9} 10:00:00", "amount": f"{i}.50",
@@ -21,7 +22,8 @@ BAD = [{"customer_id": "", "event_at": "2026-01-01", "amount": "1", "kind": "pur
 
 @pytest.fixture
 def folder(folder_of):
-    return folder_of([*EVENTS, *BAD], customers=[{"customer_id": "c1", "valid_from": "2026-01-01", "city": "上海"}])
+    declared = 'simulated = true\nlicence = "made up"\n'
+    return folder_of([*EVENTS, *BAD], declared=declared, customers=[{"customer_id": "c1", "valid_from": "2026-01-01", "city": "上海"}])
 
 
 def test_kept_tables_are_the_tables(folder, tmp_path):
@@ -33,6 +35,10 @@ def test_kept_tables_are_the_tables(folder, tmp_path):
         by = table.columns[:3]
         assert table.order_by(by).to_pyarrow().equals(again.tables[name].order_by(by).to_pyarrow()), name
     assert {**fresh.__dict__, "engine": 0, "tables": 0} == {**again.__dict__, "engine": 0, "tables": 0}
+    # What only reading needs is not kept; all else is as it was declared.
+    declared = open_dataset(str(folder))
+    assert {**fresh.__dict__, "engine": 0, "tables": 0} == {**declared.__dict__, "engine": 0, "tables": 0}
+    assert fresh.is_simulated and fresh.licence == "made up"
     moment = [fresh.observed_until.replace(microsecond=0)]
     assert snapshots(fresh, moment, features_of(fresh)[0]).to_pyarrow().equals(snapshots(again, moment, features_of(again)[0]).to_pyarrow())
 

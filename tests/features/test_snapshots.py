@@ -17,6 +17,11 @@ DECLARED = 'observed_until = "2026-06-01"\n[tasks.churn]\nlookbacks_days = [28, 
 CAMPAIGNS = [{"campaign_id": "c1", "start_at": "2026-01-01", "end_at": "2026-04-20"}]
 
 
+def session_of(kind, session):
+    """A return before the purchases of its session would go to quarantine."""
+    return None if kind == "return" else session
+
+
 def random_events():
     """180 events of six customers, half a year around the moments; some arrive late. Times are UTC as datetimes."""
     draw = random.Random(20260401)
@@ -32,7 +37,7 @@ def random_events():
                 "ingested_at": at + timedelta(days=draw.choice([0, 0, 0, 10])),
                 "kind": kind,
                 "initiator": "marketer" if kind == "campaign_received" else "customer",
-                "session_id": draw.choice([None, f"s{i % 40}"]),
+                "session_id": session_of(kind, draw.choice([None, f"s{i % 40}"])),
                 "category": draw.choice(["milk", "tea", "rice", None]),
                 "brand": draw.choice("ab"),
                 "amount": draw.randrange(1, 9999) / 100,
@@ -53,7 +58,7 @@ def is_past(event):
 
 
 def changed(event):
-    return {**event, "customer_id": "c0", "amount": 9000, "category": "tea", "brand": "z", "session_id": "s0", "discount": 5, "initiator": "customer"}
+    return {**event, "customer_id": "c0", "amount": 9000, "category": "tea", "brand": "z", "session_id": session_of(event["kind"], "s0"), "discount": 5, "initiator": "customer"}
 
 
 def stamped(events):

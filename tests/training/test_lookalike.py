@@ -48,6 +48,7 @@ def frame():
 
 class Shop:
     name, fingerprint, licence, currency, zone = "shop", "f", "none", "CNY", "Asia/Shanghai"
+    is_simulated = False
 
 
 @pytest.fixture(scope="module")

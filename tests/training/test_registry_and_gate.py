@@ -23,6 +23,7 @@ class Shop:
     """As much of a dataset as training looks at."""
 
     name, fingerprint, licence, currency, zone = "shop", "f" * 64, "none", "USD", "UTC"
+    is_simulated = False
 
 
 def table(n_customers=160, seed=5):
