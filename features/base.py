@@ -7,8 +7,9 @@ from features.consents import with_consents
 from features.dataset import Dataset
 from features.engine import write_table
 from features.files import write_json
+from features.history import KEY
 from features.labels import eligible, local_midnight
-from features.snapshots import KEY, features_of, snapshots
+from features.snapshots import features_of, snapshots
 
 
 def scoring_moment(dataset: Dataset) -> datetime:

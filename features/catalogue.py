@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from features.dataset import Attribute
-from features.feature import EACH, EVER, LONGEST, SHORTEST, Aggregate, AsOf, Family, Feature, Formula, days, ratio
+from features.feature import EACH, EVER, LONGEST, NOW, SHORTEST, Aggregate, AsOf, Family, Feature, Formula, days, ratio
 from features.tasks import Task, slug
 
 
 def _baskets(statistic: str = "count", column: str = "", window: str = EACH) -> Aggregate:
-    return Aggregate("purchases", statistic, column, window=window)  # type: ignore[arg-type]
+    return Aggregate("purchases", statistic, column, window=window)
 
 
 _N, _N_LONG, _GAPS = _baskets(), _baskets(window=LONGEST), Aggregate("purchases", "sum", "gap", window=LONGEST)
@@ -22,13 +24,13 @@ BEHAVIOUR: tuple[Feature, ...] = (
     Feature("days_since_last_purchase", "behaviour", Formula(days, (_LAST,)), "days", "days since the last purchase", "距上次购买天数"),
     Feature("purchases_count_{d}d", "behaviour", _N, "purchases", "purchases in the last {d} days", "近{d}天购买次数", 0),
     Feature("purchases_count_ever", "behaviour", _baskets(window=EVER), "purchases", "purchases ever seen", "累计购买次数", 0),
-    Feature("active_weeks_count_{d}d", "behaviour", Aggregate("weeks"), "weeks", "weeks with a purchase in the last {d} days", "近{d}天有购买的周数", 0),
+    Feature("active_weeks_count_{d}d", "behaviour", Aggregate("events", "weeks", where=(("kind", "purchase"),)), "weeks", "weeks with a purchase in the last {d} days", "近{d}天有购买的周数", 0),
     Feature("purchase_gap_mean_{d}d_days", "behaviour", Formula(lambda s, n: ratio(days(s), n), (_GAPS, _N_GAPS)), "days",
             "average days between purchases, last {d} days", "近{d}天平均购买间隔（天）"),
     Feature("purchase_gap_max_{d}d_days", "behaviour", Formula(days, (_baskets("max", "gap", LONGEST),)), "days",
             "longest pause between purchases, last {d} days", "近{d}天最长购买间隔（天）"),
     Feature("purchase_gap_cv_{d}d", "behaviour", Formula(
-        lambda s, q, n: ratio(((ratio(q, n) - ratio(s, n) * ratio(s, n)).clip(lower=0)).sqrt(), ratio(s, n)),
+        lambda s, q, n: ratio(np.sqrt(np.maximum(ratio(q, n) - ratio(s, n) ** 2, 0)), ratio(s, n)),
         (_GAPS, _baskets("sum", "gap_squared", LONGEST), _N_GAPS)), "ratio", "irregularity of purchase times, last {d} days", "近{d}天购买节奏不规律度"),
     Feature("overdue_ratio_{d}d", "behaviour", Formula(lambda last, s, n: ratio(last, ratio(s, n)), (_LAST, _GAPS, _N_GAPS)), "ratio",
             "silence against the customer's own rhythm", "沉默时长与自身购买节奏之比"),
@@ -59,18 +61,16 @@ CONSUMPTION: tuple[Feature, ...] = (
 )
 
 INTEREST: tuple[Feature, ...] = (
-    Feature("categories_nunique_{d}d", "interest", Aggregate("categories"), "categories", "categories bought in the last {d} days", "近{d}天购买品类数", 0,
+    Feature("categories_nunique_{d}d", "interest", Aggregate("goods", "distinct", by="category"), "categories", "categories bought in the last {d} days", "近{d}天购买品类数", 0,
             is_actionable=True, needs=("category",)),
-    Feature("new_categories_count_{d}d", "interest", Aggregate("new_categories", window=SHORTEST), "categories",
+    Feature("new_categories_count_{d}d", "interest", Aggregate("goods", "sum", "is_new_category", window=SHORTEST), "categories",
             "categories bought for the first time in the last {d} days", "近{d}天首次购买的品类数", 0, is_actionable=True, needs=("category",)),
     Feature("top_category_share_{d}d", "interest", Formula(
-        ratio, (Aggregate("categories", "max", "spend", window=LONGEST), Aggregate("categories", "sum", "spend", window=LONGEST))), "share",
+        ratio, (Aggregate("goods", "largest", "amount_minor", window=LONGEST, by="category"), Aggregate("goods", "total", "amount_minor", window=LONGEST, by="category"))), "share",
             "share of spend in the favourite category, last {d} days", "近{d}天最爱品类消费占比", needs=("category", "amount_minor")),
-    Feature("category_entropy_{d}d", "interest", Formula(
-        lambda slogs, s: (s.nullif(0).cast("float64").ln() - ratio(slogs, s) / 1e6).round(6),
-        (Aggregate("categories", "sum", "spend_log_spend", window=LONGEST), Aggregate("categories", "sum", "spend", window=LONGEST))), "nats",
+    Feature("category_entropy_{d}d", "interest", Aggregate("goods", "entropy", "amount_minor", window=LONGEST, by="category"), "nats",
             "variety of spend over categories, last {d} days", "近{d}天品类多样性", needs=("category", "amount_minor")),
-    Feature("brands_nunique_{d}d", "interest", Aggregate("brands", window=LONGEST), "brands", "brands bought in the last {d} days", "近{d}天购买品牌数", 0,
+    Feature("brands_nunique_{d}d", "interest", Aggregate("goods", "distinct", window=LONGEST, by="brand"), "brands", "brands bought in the last {d} days", "近{d}天购买品牌数", 0,
             needs=("brand",)),
 )
 
@@ -100,9 +100,10 @@ TOUCHPOINTS: tuple[Feature, ...] = (
             is_treatment=True, needs=("kind:campaign_received",)),
     Feature("days_since_last_campaign", "touchpoints", Formula(days, (Aggregate("treatments", "min", "age", _RECEIVED, EVER),)), "days",
             "days since the last campaign received", "距上次收到活动天数", is_treatment=True, needs=("kind:campaign_received",)),
-    Feature("campaigns_open_count", "touchpoints", Aggregate("treatments", "sum", "is_open", _RECEIVED, EVER), "campaigns", "campaigns still running", "进行中的活动数", 0,
+    Feature("campaigns_open_count", "touchpoints", Aggregate("treatments", "after", "campaign_end", _RECEIVED, EVER), "campaigns", "campaigns still running", "进行中的活动数", 0,
             is_treatment=True, needs=("kind:campaign_received", "table:campaigns")),
-    Feature("campaign_days_left_max", "touchpoints", Formula(lambda left: left, (Aggregate("treatments", "max", "days_left", _RECEIVED, EVER),)), "days",
+    Feature("campaign_days_left_max", "touchpoints", Formula(
+        lambda end, now: np.where(end > now, days(end - now), np.nan), (Aggregate("treatments", "max", "campaign_end", _RECEIVED, EVER), NOW)), "days",
             "days that the longest open campaign still lasts", "进行中活动的最长剩余天数", is_treatment=True, needs=("kind:campaign_received", "table:campaigns")),
     Feature("redemption_rate_ever", "touchpoints", Formula(
         ratio, (Aggregate("events", where=_REDEEMED, window=EVER), Aggregate("treatments", where=_RECEIVED, window=EVER))), "ratio",
@@ -126,7 +127,7 @@ def of_targets(tasks: Sequence[Task], kinds: Sequence[str]) -> tuple[Feature, ..
     """The customer's own past of a category that a task asks about: of what is asked, and of the other kinds of events that tell a category, such as looks."""
     asked = {(kind, task.target_category): kind == task.target_kind for task in tasks if task.target_category for kind in (task.target_kind, *kinds)}
     return tuple(feature for (kind, category), is_target in asked.items() for feature in _counted(
-        "lines", (("kind", kind), ("category", category)), f"{slug(kind)}_in_{slug(category)}", f"{kind.replace('_', ' ')} in {category}",
+        "events", (("kind", kind), ("category", category)), f"{slug(kind)}_in_{slug(category)}", f"{kind.replace('_', ' ')} in {category}",
         category if is_target else f"{category} {kind}", "interest"))
 
 

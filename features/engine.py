@@ -12,6 +12,7 @@ import ibis.expr.datatypes as dt
 from features.errors import ContractError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from ibis.backends.duckdb import Backend
 
 
@@ -84,7 +85,7 @@ def write_table(table: ibis.Table, path: Path) -> None:
             file.write_batch(batch)
 
 
-def write_tables(tables: Iterable[ibis.Table], path: Path) -> None:
+def write_tables(tables: "Iterable[pa.Table]", path: Path) -> None:
     """Write tables of the same columns below each other as one Parquet file, whole; each is computed only when its turn comes."""
     import pyarrow.parquet
 
@@ -92,8 +93,7 @@ def write_tables(tables: Iterable[ibis.Table], path: Path) -> None:
 
     with written_whole(path) as aside:
         writer = None
-        for table in tables:
-            rows = table.to_pyarrow()
+        for rows in tables:
             writer = writer or pyarrow.parquet.ParquetWriter(aside, rows.schema)
             writer.write_table(rows.cast(writer.schema))
         if writer:

@@ -4,30 +4,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import ibis.expr.types as ir
+import numpy as np
+from numpy.typing import NDArray
 
 Family = Literal["profile", "behaviour", "consumption", "interest", "lifecycle", "touchpoints"]
 # The window of an aggregate: days, or everything before as_of. In a declaration the words stand for the dataset's lookbacks.
 EACH, SHORTEST, LONGEST, EVER = "each", "shortest", "longest", "ever"
 
 
+Numbers = NDArray[Any]
+
+
 @dataclass(frozen=True)
 class Aggregate:
-    """One number from the rows of a stream inside a window: count, or sum, min, max of a column, for rows `where` columns equal values.
+    """One number from the rows of a stream inside a window: a statistic of a column, for rows whose `where` columns have these values.
 
-    Aggregates of one stream compile to one long aggregation, whatever their windows and slices.
+    Aggregates of one stream are computed together, whatever their windows and slices; windows.py says what each statistic is. `by` splits the
+    rows by a column of texts first, for statistics such as distinct, largest and entropy.
     """
 
     stream: str
-    statistic: Literal["count", "sum", "min", "max"] = "count"
+    statistic: str = "count"
     column: str = ""
     where: tuple[tuple[str, str], ...] = ()
     window: str | int = EACH
+    by: str = ""
+
+
+# The moment itself, in seconds since 1970, for formulas that compare it with a time.
+NOW = Aggregate("", "as_of", window=EVER)
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A number computed from aggregates: `compute` gets one Ibis value for each of `inputs`, in order."""
+    """A number computed from aggregates: `compute` gets one array over customers and moments for each of `inputs`, in order."""
 
     compute: Callable[..., Any]
     inputs: tuple[Aggregate, ...]
@@ -71,11 +81,13 @@ class Feature:
         return self.expression.inputs if isinstance(self.expression, Formula) else ()
 
 
-def days(seconds: ir.Value) -> ir.Value:
+def days(seconds: Numbers) -> Numbers:
     """Seconds -> days."""
     return seconds / 86400.0
 
 
-def ratio(numerator: ir.Value, denominator: ir.Value) -> ir.Value:
+def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
     """A quotient that is unknown, not infinite, where there is nothing to divide by."""
-    return numerator / denominator.nullif(0).cast("float64")
+    out = np.full(np.shape(denominator), np.nan)
+    np.divide(numerator, denominator, out=out, where=denominator != 0)
+    return out

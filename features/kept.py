@@ -17,8 +17,8 @@ from features.files import sha256, write_json
 from features.tasks import Task
 
 # Modules that work on clean tables: a change in them leaves the clean tables as they are.
-_AFTER = ("__main__", "base", "catalogue", "consents", "feature", "kept", "labels", "lock", "progress", "seeds", "snapshots", "streams")
-FEATURE_CODE = ("catalogue", "feature", "snapshots", "streams")
+_AFTER = ("__main__", "base", "catalogue", "consents", "feature", "history", "kept", "labels", "lock", "progress", "seeds", "snapshots", "streams", "windows")
+FEATURE_CODE = ("catalogue", "feature", "history", "snapshots", "streams", "windows")
 BASE_CODE = (*FEATURE_CODE, "base", "consents", "labels")
 # Rows of a table that are held in memory.
 MOST_IN_MEMORY = 5_000_000

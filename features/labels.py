@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 
 from features.dataset import Dataset
 from features.errors import ContractError
-from features.snapshots import KEY, history, moments
+from features.history import KEY, history, moments
 from features.tasks import Task
 
 

@@ -11,8 +11,8 @@ import ibis.expr.types as ir
 from features.dataset import Dataset
 from features.errors import ContractError, UsageError, first_few
 from features.feature import Feature
+from features.history import KEY
 from features.labels import eligible, local_midnight
-from features.snapshots import KEY
 from features.tasks import Seeds, Task
 
 MIN_SEEDS = 50

@@ -1,89 +1,126 @@
-"""Streams: history brought to the grain at which a family counts.
+"""Streams: a customer's history brought to the grain at which a family counts.
 
-Each takes history (one row per event and as_of, all before as_of) and gives rows with customer_id, as_of, `age` (whole seconds
-before as_of, decides the window), slices (text) and measures. A marketer's event is never a customer's own behaviour: only the
-stream `treatments` reads them.
+Each takes history (one row per event, by timeline and time) and gives rows by timeline and time, with slices (texts) and measures for windows.py to
+count. A marketer's event is never a customer's own behaviour: only the stream `treatments` reads them.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-import ibis
-import ibis.expr.types as ir
+import numpy as np
 
-_KEY = ["customer_id", "as_of"]
+from features.windows import DAY, UNKNOWN, Array, Rows
 
-
-def _own(history: ir.Table) -> ir.Table:
-    return history.filter(history.initiator == "customer")
-
-
-def events(history: ir.Table, longest_days: int) -> ir.Table:
-    """Grain: own event. Slices: kind. Measures: amount_minor."""
-    return _own(history).select(*_KEY, "age", "kind", "amount_minor")
+# What a customer tells or brings back later bears the session of its purchase, and is no part of that visit.
+LATER = ("return", "refund", "review", "nps", "rating")
 
 
-def lines(history: ir.Table, longest_days: int) -> ir.Table:
-    """Grain: own event. Slices: kind, category."""
-    return _own(history).select(*_KEY, "age", "kind", "category")
+@dataclass(frozen=True)
+class Stream:
+    """How to make it, the columns of events that it reads, and the texts that it looks for in them."""
+
+    of: Callable[[Rows], Rows]
+    reads: tuple[str, ...]
+    looks_for: tuple[tuple[str, str], ...] = ()
 
 
-def purchases(history: ir.Table, longest_days: int) -> ir.Table:
+def _own(history: Rows) -> Rows:
+    is_own = history.columns["is_own"] == 1
+    return history if is_own.all() else history.where(is_own)
+
+
+def _bought(history: Rows) -> Rows:
+    own = _own(history)
+    return own.where(own.is_("kind", "purchase"))
+
+
+def events(history: Rows) -> Rows:
+    """Grain: own event. Slices: kind, channel, category. Measures: amount_minor, value (millionths)."""
+    return _own(history)
+
+
+def purchases(history: Rows) -> Rows:
     """Grain: basket (a session's purchases; a purchase without session is its own basket), at the time of its first line.
 
-    Measures: amount_minor, discount_minor, n_lines, n_promoted, is_weekend, is_evening (after 18:00), gap (seconds to the basket before).
+    Measures: amount_minor, discount_minor, n_lines, n_promoted, is_weekend, is_evening (after 18:00), gap (seconds to the basket before), gap_squared.
     """
-    lines = _own(history).filter(lambda t: t.kind == "purchase")
-    lines = lines.mutate(basket=ibis.coalesce(lines.session_id, lines.event_id))
-    baskets = lines.group_by([*_KEY, "basket"]).agg(
-        age=lines.age.max(), local_at=lines.local_at.min(), amount_minor=lines.amount_minor.sum(),
-        discount_minor=lines.discount_minor.sum(), n_lines=lines.count(), n_promoted=lines.is_promoted.cast("int64").sum())
-    before = baskets.age.lag().over(ibis.window(group_by=_KEY, order_by=[baskets.age.desc(), baskets.basket]))
-    gap = before - baskets.age
-    return baskets.mutate(
-        is_weekend=(baskets.local_at.day_of_week.index() >= 5).cast("int64"),
-        is_evening=(baskets.local_at.hour() >= 18).cast("int64"),
-        gap=gap, gap_squared=gap * gap)
+    lines = _bought(history)
+    lines, starts = _by_session(lines)
+    local = _least(lines.columns["local"], starts)
+    baskets = Rows(lines.line[starts], _least(lines.at, starts), {
+        "amount_minor": _total(lines.columns["amount_minor"], starts), "discount_minor": _total(lines.columns["discount_minor"], starts),
+        "n_lines": np.diff(np.append(starts, len(lines))), "n_promoted": _total(lines.columns["is_promoted"], starts),
+        "is_weekend": _is_weekend(local), "is_evening": (_hour(local) >= 18).astype(np.int64)}).ordered()
+    gap = _gap(baskets)
+    return replace(baskets, columns={**baskets.columns, "gap": gap, "gap_squared": np.where(gap == UNKNOWN, UNKNOWN, gap * gap)})
 
 
-def weeks(history: ir.Table, longest_days: int) -> ir.Table:
-    """Grain: week before as_of (0 is the last seven days) with a purchase."""
-    bought = _own(history).filter(lambda t: t.kind == "purchase")
-    bought = bought.mutate(week=(bought.age - 1) // (7 * 86400))
-    return bought.group_by([*_KEY, "week"]).agg(age=bought.age.min())
+def goods(history: Rows) -> Rows:
+    """Grain: line bought. Slices: category, brand. Measures: amount_minor, is_new_category (1 for the first of its category)."""
+    lines = _bought(history)
+    return replace(lines, columns={**lines.columns, "is_new_category": _is_first(lines, "category")})
 
 
-def _kinds_of_goods(column: str) -> Callable[[ir.Table, int], ir.Table]:
-    def stream(history: ir.Table, longest_days: int) -> ir.Table:
-        """Grain: category (or brand) bought, aged by its last purchase. Measures: spend in the longest lookback, first_age."""
-        lines = _own(history).filter(lambda t: (t.kind == "purchase") & t[column].notnull())
-        inside = lines.age <= longest_days * 86400
-        goods = lines.group_by([*_KEY, column]).agg(
-            age=lines.age.min(), first_age=lines.age.max(), spend=ibis.ifelse(inside, lines.amount_minor, 0).sum())
-        spend = goods.spend.cast("float64")
-        # Logarithms as whole millionths: sums of doubles differ with the order that threads add in.
-        return goods.mutate(spend_log_spend=ibis.ifelse(goods.spend > 0, (spend * spend.nullif(0).ln() * 1e6).round().cast("int64"), 0))
-    return stream
+def treatments(history: Rows) -> Rows:
+    """Grain: marketer's event. Slices: kind. Measures: campaign_end (seconds since 1970)."""
+    return history.where(history.columns["is_own"] == 0)
 
 
-def _new(stream: Callable[[ir.Table, int], ir.Table]) -> Callable[[ir.Table, int], ir.Table]:
-    def first_times(history: ir.Table, longest_days: int) -> ir.Table:
-        """The same goods, aged by their first purchase."""
-        goods = stream(history, longest_days)
-        return goods.mutate(age=goods.first_age)
-    return first_times
+def _by_session(rows: Rows) -> tuple[Rows, Array]:
+    """The rows by line and session, and where each session starts; without a session each row is one."""
+    session = rows.columns["session_id"]
+    session = np.where(session == UNKNOWN, -1 - np.arange(len(rows)), session)
+    order = np.lexsort((rows.at, session, rows.line))
+    rows, session = rows.where(order), session[order]
+    return rows, np.flatnonzero(np.r_[True, (rows.line[1:] != rows.line[:-1]) | (session[1:] != session[:-1])][:len(rows)])
 
 
-def treatments(history: ir.Table, longest_days: int) -> ir.Table:
-    """Grain: marketer's event. Slices: kind. Measures: days_left of its campaign at as_of (null when over), is_open."""
-    sent = history.filter(history.initiator == "marketer")
-    left = sent.campaign_end_at.epoch_seconds() - sent.as_of.epoch_seconds()
-    return sent.mutate(days_left=ibis.ifelse(left > 0, left / 86400.0, ibis.null("float64")), is_open=ibis.ifelse(left > 0, 1, 0)).select(
-        *_KEY, "age", "kind", "days_left", "is_open")
+def _least(values: Array, starts: Array) -> Array:
+    return np.minimum.reduceat(values, starts) if len(starts) else values
 
 
-categories = _kinds_of_goods("category")
-brands = _kinds_of_goods("brand")
-STREAMS: dict[str, Callable[[ir.Table, int], ir.Table]] = {
-    "events": events, "lines": lines, "purchases": purchases, "weeks": weeks, "categories": categories, "brands": brands,
-    "new_categories": _new(categories), "treatments": treatments,
+def _total(values: Array, starts: Array) -> Array:
+    """Sums of what is known, UNKNOWN where nothing is."""
+    if not len(starts):
+        return values
+    known = values != UNKNOWN
+    return np.where(np.logical_or.reduceat(known, starts), np.add.reduceat(np.where(known, values, 0), starts), UNKNOWN)
+
+
+def _gap(rows: Rows) -> Array:
+    """Seconds since the row before of the same line; UNKNOWN for the first."""
+    gap = np.full(len(rows), UNKNOWN)
+    same = rows.line[1:] == rows.line[:-1]
+    gap[1:][same] = (rows.at[1:] - rows.at[:-1])[same]
+    return gap
+
+
+def _is_first(rows: Rows, column: str) -> Array:
+    """1 where a line's row is its first with this value, 0 where it is not, UNKNOWN where there is no value."""
+    values = rows.columns[column]
+    order = np.lexsort((np.arange(len(rows)), values, rows.line))
+    first = np.ones(len(rows), np.int64)
+    first[order[1:][(rows.line[order[1:]] == rows.line[order[:-1]]) & (values[order[1:]] == values[order[:-1]])]] = 0
+    return np.where(values == UNKNOWN, UNKNOWN, first)
+
+
+def _hour(local: Array) -> Array:
+    return local % DAY // 3600
+
+
+def _weekday(local: Array) -> Array:
+    """Monday is 0: 1970 began on a Thursday."""
+    return (local // DAY + 3) % 7
+
+
+def _is_weekend(local: Array) -> Array:
+    return np.asarray(_weekday(local) >= 5).astype(np.int64)
+
+
+_PURCHASE = (("kind", "purchase"),)
+STREAMS: dict[str, Stream] = {
+    "events": Stream(events, ("is_own", "kind")),
+    "purchases": Stream(purchases, ("is_own", "kind", "session_id", "local", "amount_minor", "discount_minor", "is_promoted"), _PURCHASE),
+    "goods": Stream(goods, ("is_own", "kind", "category"), _PURCHASE),
+    "treatments": Stream(treatments, ("is_own", "kind")),
 }

@@ -173,7 +173,7 @@ def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Featur
     from features.base import write_base
     from features.engine import write_tables
     from features.labels import eligible
-    from features.snapshots import parts, snapshots
+    from features.snapshots import parts
 
     room = Path(kept.__file__).parent
     as_ofs = sorted({as_of for plan in plans for as_of in plan.as_ofs})
@@ -185,7 +185,7 @@ def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Featur
     if not is_kept:
         asked = ibis.union(*(eligible(dataset, plan.task, plan.as_ofs) for plan in plans), distinct=True)
         asked = dataset.engine.create_table("asked", asked, overwrite=True)
-        write_tables((snapshots(dataset, as_ofs, features, part) for part in parts(dataset, asked, len(as_ofs))), path)
+        write_tables(parts(dataset, as_ofs, features, asked), path)
         kept.keep(path, key)
     if not is_base_kept:
         write_base(dataset, run)

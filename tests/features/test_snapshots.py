@@ -203,12 +203,12 @@ def test_snapshots_of_some_are_those_of_all_and_parts_by_customer_make_the_whole
     asked = dataset.engine.create_table("some_of_them", ibis.memtable(table.select(["customer_id", "as_of"])[::2]), overwrite=True)
     wanted = table.take(list(range(0, len(table), 2)))
     assert_same(snapshots(dataset, AS_OFS, features, asked).to_pyarrow(), wanted)
-    assert len(room.parts(dataset, asked, len(AS_OFS))) == 1
+    assert len(list(room.parts(dataset, AS_OFS, features, asked))) == 1
     monkeypatch.setattr(room, "MOST_PAST", len(EVENTS) * len(AS_OFS) // 3)
-    pieces = room.parts(dataset, asked, len(AS_OFS))
-    assert len(pieces) == 4
-    write_tables((snapshots(dataset, AS_OFS, features, piece) for piece in pieces), tmp_path / "all.parquet")
-    assert_same(pa.parquet.read_table(tmp_path / "all.parquet").sort_by([("customer_id", "ascending"), ("as_of", "ascending")]), wanted)
+    pieces = list(room.parts(dataset, AS_OFS, features, asked))
+    assert len(pieces) > 1 and not set(pieces[0]["customer_id"].to_pylist()) & set(pieces[1]["customer_id"].to_pylist())
+    write_tables(pieces, tmp_path / "all.parquet")
+    assert_same(pa.parquet.read_table(tmp_path / "all.parquet"), wanted)
 
 
 @pytest.mark.parametrize("as_of", [AS_OF + timedelta(microseconds=1), AS_OF.replace(tzinfo=UTC)])

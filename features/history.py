@@ -1,0 +1,165 @@
+"""What was known when: the past of each moment, as one row per event and moment, or as timelines that moments share.
+
+An event is seen at as_of if it happened and had arrived before. Almost always, what one moment sees of a customer is the beginning of what the next
+sees; then one timeline serves all moments. Where it is not, because an event was on its way or a session under way at a moment, that customer has a
+timeline of its own for that moment. So histories are read once, however many moments are asked, and no moment sees more than it knew.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.types as ir
+from ibis.util import gen_name
+
+from features.dataset import Dataset
+from features.errors import UsageError
+from features.streams import LATER
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEY = ["customer_id", "as_of"]
+# Texts go to windows.py as numbers that are equal where the texts are.
+TEXTS = ("kind", "channel", "session_id", "item_id", "category", "brand", "campaign_id")
+MILLIONTHS = 1_000_000
+
+
+def moments(as_ofs: Sequence[datetime]) -> ir.Table:
+    """The moments of prediction as a table (as_of, naive UTC, whole seconds).
+
+    Raises: UsageError for a moment with a fraction of a second, since ages are whole seconds.
+    """
+    if any(as_of.microsecond or as_of.tzinfo for as_of in as_ofs):
+        raise UsageError(f"as_of must be naive UTC in whole seconds, found {list(as_ofs)}; round it")
+    return ibis.memtable([{"as_of": as_of} for as_of in dict.fromkeys(as_ofs)], schema={"as_of": "timestamp(6)"})
+
+
+def history(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
+    """Grain: event x as_of, for events that happened and had arrived before as_of. `age` is whole seconds before as_of.
+
+    Strictly before: what happens at as_of belongs to the future.
+    """
+    events, at = dataset.tables["events"], moments(as_ofs)
+    seen = events.join(at, _is_seen(events, at))
+    return seen.mutate(age=(seen.as_of.epoch_seconds() - seen.event_at.epoch_seconds().floor()).cast("int64"))
+
+
+def population(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
+    """Grain: customer x as_of, for every customer known before as_of by an event or by an attribute (an undated one counts as known long ago)."""
+    events = dataset.tables["events"]
+    known = events.select("customer_id", since=ibis.greatest(events.event_at, events.ingested_at))
+    if "customers" in dataset.tables:
+        people = dataset.tables["customers"]
+        known = known.union(people.select("customer_id", since=people.valid_from.fill_null(datetime(1, 1, 1)).cast("timestamp(6)")))
+    first, at = known.group_by("customer_id").agg(since=known.since.min()), moments(as_ofs)
+    return first.join(at, first.since < at.as_of).select(KEY)
+
+
+def _is_seen(events: ir.Table, at: ir.Table) -> ir.BooleanValue:
+    return (events.event_at < at.as_of) & (events.ingested_at < at.as_of)
+
+
+@dataclass(frozen=True)
+class Timelines:
+    """What is asked, and the histories that answer it.
+
+    `cells`: one row per asked customer and as_of, ordered by both: customer_id, as_of, person (0, 1, ... in that order), line.
+    `events`: one row per event and timeline: line, person and the columns that were wanted; still to be ordered.
+    """
+
+    cells: "pa.Table"
+    events: ir.Table
+
+    def parts(self, most_rows: int) -> "Iterator[tuple[pa.Table, pa.Table]]":
+        """Cells and their events by line and time, in parts of about so many events that never cut a customer in two."""
+        import numpy as np
+        import pyarrow as pa
+
+        engine = self.events.get_backend()
+        ordered = f"SELECT * EXCLUDE (event_at, event_id) FROM ({engine.compile(self.events)}) ORDER BY line, event_at, event_id"
+        # Until all is read the engine answers nothing else.
+        reader = engine.con.sql(ordered).to_arrow_reader(min(most_rows, 1_000_000))
+        persons = self.cells.column("person").to_numpy()
+        held, n_held, first = [], 0, 0
+        for batch in reader:
+            held.append(batch)
+            n_held += len(batch)
+            if n_held < most_rows:
+                continue
+            table = pa.Table.from_batches(held)
+            person = table.column("person").to_numpy()
+            last = int(person[-1])  # whose events may go on in the next batch
+            cut, end = int(np.searchsorted(person, last)), int(np.searchsorted(persons, last))
+            if cut:
+                yield self.cells.slice(first, end - first), table.slice(0, cut)
+                held, n_held, first = table.slice(cut).to_batches(), n_held - cut, end
+        yield self.cells.slice(first), pa.Table.from_batches(held, reader.schema)
+
+
+def timelines(dataset: Dataset, as_ofs: Sequence[datetime], columns: Sequence[str], of: ir.Table | None = None) -> Timelines:
+    """The timelines of everybody known before as_of, or of the rows `of` (customer_id, as_of)."""
+    engine, made = dataset.engine, []
+
+    def settled(name: str, table: ir.Table) -> ir.Table:
+        made.append(gen_name(name))
+        return engine.create_table(made[-1], table)
+
+    at = settled("moments", moments(sorted(as_ofs)).mutate(moment=ibis.row_number().over(order_by="as_of")))
+    asked = settled("asked", population(dataset, as_ofs) if of is None else of.select(KEY).join(at, "as_of").select(KEY))
+    ids = asked.select("customer_id").distinct()
+    people = settled("people", ids.mutate(person=ibis.row_number().over(order_by="customer_id").cast("int32")))
+    events = dataset.tables["events"].join(people, "customer_id")
+    if "campaign_end" in columns:
+        ends = dataset.tables["campaigns"].select("campaign_id", campaign_end=dataset.tables["campaigns"].end_at.epoch_seconds())
+        events = events.left_join(ends, "campaign_id").drop("campaign_id_right")
+    own = settled("own", _under_way(events, at))
+    lines = people.select("person", moment=ibis.literal(-1, "int64")).union(own.select("person", "moment"))
+    lines = settled("lines", lines.mutate(line=ibis.row_number().over(order_by=["person", "moment"]).cast("int64")))
+
+    shared, alone = lines.filter(lines.moment == -1).select("person", "line"), lines.filter(lines.moment >= 0)
+    latest = max(as_ofs)
+    told = events.filter((events.event_at < latest) & (events.ingested_at < latest))
+    told = told.join(shared, "person")
+    rows = told.select(**_wanted(told, columns), line=told.line)
+    if int(own.count().to_pyarrow().as_py()):
+        mine = events.join(alone, "person").join(at, "moment")
+        mine = mine.filter(_is_seen(mine, mine))
+        rows = rows.union(mine.select(**_wanted(mine, columns), line=mine.line))
+    cells = asked.join(people, "customer_id").join(at, "as_of").join(shared, "person")
+    cells = cells.left_join(alone, ["person", "moment"], rname="{name}_alone")
+    cells = cells.select(*KEY, "person", line=ibis.coalesce(cells.line_alone, cells.line)).order_by(["person", "as_of"])
+    return Timelines(cells.to_pyarrow(), rows)
+
+
+def _under_way(events: ir.Table, at: ir.Table) -> ir.Table:
+    """Grain: person x moment at which an event had happened but not arrived, or a session had begun but not ended."""
+    late = events.filter(events.ingested_at > events.event_at).select("person", begin="event_at", end="ingested_at")
+    known = events.filter(events.session_id.notnull() & ~events.kind.isin(LATER))
+    sessions = known.group_by(["person", "session_id"]).agg(begin=known.event_at.min(), end=known.event_at.max())
+    spans = late.union(sessions.filter(sessions.end > sessions.begin).select("person", "begin", "end"))
+    return spans.join(at, (spans.begin < at.as_of) & (at.as_of <= spans.end)).select("person", "moment").distinct()
+
+
+def _wanted(events: ir.Table, columns: Sequence[str]) -> dict[str, Any]:
+    """The columns as whole numbers, null where not told."""
+    told: dict[str, Any] = {"person": events.person, "event_at": events.event_at, "event_id": events.event_id, "at": events.event_at.epoch_seconds().floor().cast("int64")}
+    for column in columns:
+        if column in TEXTS:
+            told[column] = numbered(events[column])
+        elif column == "is_own":
+            told[column] = (events.initiator == "customer").cast("int64")
+        elif column == "local":
+            told[column] = events.local_at.epoch_seconds().floor().cast("int64")
+        elif column == "value":
+            told[column] = (events.value * MILLIONTHS).round().cast("int64")
+        else:
+            told[column] = events[column].cast("int64")
+    return told
+
+
+def numbered(text: ir.Value) -> ir.Value:
+    """Texts as numbers of 63 bits, equal where the texts are. (The engine gives no text a number too.)"""
+    return ibis.ifelse(text.notnull(), text.hash().abs(), ibis.null("int64"))

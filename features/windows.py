@@ -1,0 +1,273 @@
+"""Windows: one number for each asked customer and moment from rows in the order of time, for any number of windows and moments at once.
+
+Rows of one customer lie next to each other, oldest first, so what a window holds is a range of rows [begin, end): found by binary search, counted
+and summed by differences of running totals, whatever number of windows and moments is asked. Everything is whole numbers (seconds, minor units,
+millionths), so no result depends on the order of adding. The same code serves a million customers and one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.feature import Aggregate
+
+Array = NDArray[Any]
+# A value that is not known.
+UNKNOWN = np.iinfo(np.int64).min
+DAY = 86400
+_KEY_BITS = 40  # of seconds since 1970 in a row's key: beyond any date
+HALF_LIFE_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What is asked: timelines at moments. Shape: (cell,) each; `as_of` in seconds since 1970, `line` a timeline's number."""
+
+    line: Array
+    as_of: Array
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a stream. Shape: (row,) each, ordered by line and `at` (seconds since 1970); columns are whole numbers, UNKNOWN where not told.
+
+    `named` tells the numbers that texts were given, for the columns of texts.
+    """
+
+    line: Array
+    at: Array
+    columns: dict[str, Array]
+    named: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    def where(self, mask: Array) -> "Rows":
+        """The rows of a mask, or of a list of places."""
+        return Rows(self.line[mask], self.at[mask], {name: values[mask] for name, values in self.columns.items()}, self.named)
+
+    def ordered(self) -> "Rows":
+        """The same rows by line and time; equals stay in their order."""
+        return self.where(np.lexsort((self.at, self.line)))
+
+    def is_(self, column: str, value: str) -> Array:
+        """Where a column of texts has this text; nowhere if nobody has it."""
+        return np.asarray(self.columns[column] == self.named.get(column, {}).get(value, UNKNOWN + 1))
+
+
+def aggregated(rows: Rows, cells: Cells, aggregates: Sequence[Aggregate]) -> dict[Aggregate, Array]:
+    """Each aggregate of one stream for each cell.
+
+    Shape: (cell,); counts and sums int64, the others float64 with NaN where there is no row.
+    """
+    found: dict[Aggregate, Array] = {}
+    ends = _places(rows, cells, cells.as_of)
+    begins = {window: _places(rows, cells, cells.as_of - window * DAY if window else np.full(len(cells), -DAY)) for window in {int(a.window) for a in aggregates}}
+    for where in dict.fromkeys(aggregate.where for aggregate in aggregates):
+        mask = np.ones(len(rows), bool)
+        for column, value in where:
+            mask &= rows.is_(column, value)
+        place = _running(mask) if where else None
+        mine = [aggregate for aggregate in aggregates if aggregate.where == where]
+        # Of the rows of a slice, the places tell how many a range holds; to look at them, they are taken out first.
+        is_counted = [aggregate.statistic == "count" and not aggregate.column for aggregate in mine]
+        some = rows.where(mask) if place is not None and not all(is_counted) else rows
+        for aggregate in mine:
+            begin = begins[int(aggregate.window)]
+            found[aggregate] = STATISTICS[aggregate.statistic](some, cells, *((begin, ends) if place is None else (place[begin], place[ends])), aggregate)
+    return found
+
+
+def _places(rows: Rows, cells: Cells, at: Array) -> Array:
+    """The first row of each cell's line at or after a second: where the line's rows before it end."""
+    return np.searchsorted((rows.line << _KEY_BITS) + rows.at, (cells.line << _KEY_BITS) + at)
+
+
+def _pairs(begins: Array, ends: Array) -> tuple[Array, Array]:
+    """Every cell with every row in its range. Shape: (pair,) each, by cell and then row."""
+    counts = ends - begins
+    starts = np.cumsum(counts) - counts
+    return np.repeat(np.arange(len(begins)), counts), np.arange(counts.sum()) - np.repeat(starts - begins, counts)
+
+
+def _known(rows: Rows, column: str) -> Array:
+    return np.asarray(rows.columns[column] != UNKNOWN)
+
+
+def _running(values: Array) -> Array:
+    """Running totals from 0 on. int64 may wrap around; a difference of two is right all the same."""
+    return np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+
+
+def _count(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    if not asked.column:
+        return ends - begins
+    total = _running(_known(rows, asked.column))
+    return np.asarray(total[ends] - total[begins])
+
+
+def _sum(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    values = rows.columns[asked.column]
+    total = _running(np.where(values == UNKNOWN, 0, values))
+    return np.asarray(total[ends] - total[begins])
+
+
+def _age(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Seconds since the newest row (min) or the oldest (max)."""
+    place = ends - 1 if asked.statistic == "min" else begins
+    return _taken(rows.at, place, ends > begins, cells.as_of)
+
+
+def _taken(values: Array, places: Array, there: Array, less: Array | None = None) -> Array:
+    out = np.full(len(places), np.nan)
+    taken = values[places[there]]
+    out[there] = taken if less is None else less[there] - taken
+    return out
+
+
+def _extreme(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    if asked.column == "age":
+        return _age(rows, cells, begins, ends, asked)
+    rows, begins, ends = _of_known(rows, begins, ends, asked.column)
+    there = ends > begins
+    out = np.full(len(cells), np.nan)
+    if there.any():
+        values = np.append(rows.columns[asked.column], 0)  # so that an end past the last row may be named
+        edges = np.column_stack([begins[there], ends[there]]).ravel()
+        out[there] = (np.minimum if asked.statistic == "min" else np.maximum).reduceat(values, edges)[::2]
+    return out
+
+
+def _of_known(rows: Rows, begins: Array, ends: Array, *columns: str) -> tuple[Rows, Array, Array]:
+    """Only the rows that tell these columns, and the ranges among them."""
+    known = np.logical_and.reduce([_known(rows, column) for column in columns])
+    if known.all():
+        return rows, begins, ends
+    place = _running(known)
+    return rows.where(known), place[begins], place[ends]
+
+
+def _edge(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """What the newest (last) or the oldest (first) row tells."""
+    rows, begins, ends = _of_known(rows, begins, ends, asked.column)
+    return _taken(rows.columns[asked.column], ends - 1 if asked.statistic == "last" else begins, ends > begins)
+
+
+def _median(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """The middle value, or the mean of the two in the middle."""
+    rows, begins, ends = _of_known(rows, begins, ends, asked.column)
+    cell, row = _pairs(begins, ends)
+    values = rows.columns[asked.column][row]
+    values = values[np.lexsort((values, cell))].astype(np.float64)
+    counts = ends - begins
+    starts, there = np.cumsum(counts) - counts, counts > 0
+    out = np.full(len(cells), np.nan)
+    out[there] = (values[(starts + (counts - 1) // 2)[there]] + values[(starts + counts // 2)[there]]) / 2
+    return out
+
+
+def _weeks(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Weeks back from as_of (the first is the last seven days) that hold a row."""
+    cell, row = _pairs(begins, ends)
+    week = (cells.as_of[cell] - rows.at[row] - 1) // (7 * DAY)
+    is_new = np.ones(len(cell), bool)
+    is_new[1:] = (cell[1:] != cell[:-1]) | (week[1:] != week[:-1])
+    return np.bincount(cell[is_new], minlength=len(cells))
+
+
+def _after(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Rows whose column, a time, is still to come."""
+    cell, row = _pairs(begins, ends)
+    return np.bincount(cell[rows.columns[asked.column][row] > cells.as_of[cell]], minlength=len(cells))
+
+
+def _decayed(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Rows that weigh half as much for each half-life of age."""
+    cell, row = _pairs(begins, ends)
+    return np.bincount(cell, np.exp2((rows.at[row] - cells.as_of[cell]) / (HALF_LIFE_DAYS * DAY)), minlength=len(cells))
+
+
+def _distinct(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Different values of `by`: rows whose row of the same value before them lies outside of the range."""
+    rows, begins, ends = _of_known(rows, begins, ends, asked.by)
+    group = _groups(rows, asked.by)
+    order = np.argsort(group, kind="stable")
+    before = np.full(len(rows), -1)
+    again = group[order][1:] == group[order][:-1]
+    before[order[1:][again]] = order[:-1][again]
+    cell, row = _pairs(begins, ends)
+    return np.bincount(cell[before[row] < begins[cell]], minlength=len(cells))
+
+
+def _groups(rows: Rows, by: str) -> Array:
+    """A number for each line and value of `by`."""
+    order = np.lexsort((rows.columns[by], rows.line))
+    line, value = rows.line[order], rows.columns[by][order]
+    group = np.zeros(len(rows), np.int64)
+    group[order[1:]] = np.cumsum((line[1:] != line[:-1]) | (value[1:] != value[:-1]))
+    return group
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What each value of `by` holds in each cell, ordered by cell. Shape: (pair,); `newest` is the value's newest row there."""
+
+    cell: Array
+    total: Array
+    newest: Array
+
+
+def _by(rows: Rows, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
+    """Rows, or sums of `column` where one is named, by each value of `by`."""
+    rows, begins, ends = _of_known(rows, begins, ends, *(column for column in (asked.by, asked.column) if column))
+    group = _groups(rows, asked.by)
+    cell, row = _pairs(begins, ends)
+    pair, place = np.unique(cell * (len(rows) + 1) + group[row], return_inverse=True)
+    total, newest = np.zeros(len(pair), np.int64), np.zeros(len(pair), np.int64)
+    np.add.at(total, place, rows.columns[asked.column][row] if asked.column else 1)
+    np.maximum.at(newest, place, row)
+    return rows, Totals(pair // (len(rows) + 1), total, newest)
+
+
+def _largest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """The total of the value with the largest."""
+    _, by = _by(rows, begins, ends, asked)
+    out = np.zeros(len(cells), np.int64)
+    np.maximum.at(out, by.cell, by.total)
+    return out
+
+
+def _told(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """The total over all values of `by`: of the rows that tell it."""
+    rows, begins, ends = _of_known(rows, begins, ends, asked.by)
+    return (_sum if asked.column else _count)(rows, cells, begins, ends, asked)
+
+
+def _favourite(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """The value with the largest total, among equals the one met last; UNKNOWN where there is none."""
+    rows, by = _by(rows, begins, ends, asked)
+    order = np.lexsort((by.newest, by.total, by.cell))
+    out = np.full(len(cells), UNKNOWN)
+    out[by.cell[order]] = rows.columns[asked.by][by.newest[order]]  # the last of each cell stays
+    return out
+
+
+def _entropy(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """-sum p ln p over the values' shares of the total; unknown where there is none. Source: Shannon (1948)."""
+    _, by = _by(rows, begins, ends, asked)
+    total = np.maximum(by.total, 0).astype(np.float64)
+    whole = np.bincount(by.cell, total, minlength=len(cells))
+    share = np.divide(total, whole[by.cell], out=np.ones(len(total)), where=total > 0)
+    return np.where(whole > 0, np.abs(np.round(np.bincount(by.cell, -share * np.log(share), minlength=len(cells)), 6)), np.nan)
+
+
+Statistic = Callable[[Rows, Cells, Array, Array, Aggregate], Array]
+STATISTICS: dict[str, Statistic] = {
+    "count": _count, "sum": _sum, "min": _extreme, "max": _extreme, "first": _edge, "last": _edge, "median": _median, "weeks": _weeks, "after": _after,
+    "decayed": _decayed, "distinct": _distinct, "largest": _largest, "total": _told, "favourite": _favourite, "entropy": _entropy}
