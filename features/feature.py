@@ -13,6 +13,8 @@ EACH, SHORTEST, LONGEST, EVER = "each", "shortest", "longest", "ever"
 
 
 Numbers = NDArray[Any]
+# A whole number that is not known.
+UNKNOWN = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class Aggregate:
     where: tuple[tuple[str, str], ...] = ()
     window: str | int = EACH
     by: str = ""
+
+
+def over(stream: str, *where: tuple[str, str]) -> Callable[..., Aggregate]:
+    """A short way to name aggregates of one stream and slice: over("purchases")("sum", "amount_minor", LONGEST)."""
+    def aggregate(statistic: str = "count", column: str = "", window: str | int = EACH, by: str = "") -> Aggregate:
+        return Aggregate(stream, statistic, column, where, window, by)
+    return aggregate
 
 
 # The moment itself, in seconds since 1970, for formulas that compare it with a time.
@@ -71,8 +80,8 @@ class Feature:
     is_treatment: bool = False
     is_undated: bool = False
     is_category: bool = False
-    # Event kinds, or columns of events, without which it would be a column of zeros that looks like knowledge.
-    needs: tuple[str, ...] = ()
+    # What the numbers of a category stand for: the texts of a column of events, or names by place.
+    texts: str | tuple[tuple[str, str], ...] = ""
 
     def aggregates(self) -> tuple[Aggregate, ...]:
         """What must be aggregated for it."""
@@ -86,8 +95,25 @@ def days(seconds: Numbers) -> Numbers:
     return seconds / 86400.0
 
 
+def known(numbers: Numbers) -> Numbers:
+    """Whole numbers as what a feature tells: NaN where not known."""
+    return np.where(numbers == UNKNOWN, np.nan, numbers.astype(np.float64))
+
+
 def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
     """A quotient that is unknown, not infinite, where there is nothing to divide by."""
     out = np.full(np.shape(denominator), np.nan)
     np.divide(numerator, denominator, out=out, where=denominator != 0)
     return out
+
+
+def unevenness(total: Numbers, squares: Numbers, n: Numbers) -> Numbers:
+    """Standard deviation by mean (coefficient of variation), from sums."""
+    mean = ratio(total, n)
+    return ratio(np.sqrt(np.maximum(ratio(squares, n) - mean ** 2, 0)), mean)
+
+
+def surely(hits: Numbers, n: Numbers) -> Numbers:
+    """What a share is at least, with 95 % confidence: few cases prove little. Source: Wilson (1927), lower bound of the score interval."""
+    z2, share = 1.959964 ** 2, ratio(hits, n)
+    return ratio(share + z2 / (2 * np.maximum(n, 1)) - np.sqrt(z2 * (share * (1 - share) + z2 / (4 * np.maximum(n, 1))) / np.maximum(n, 1)), 1 + z2 / np.maximum(n, 1))

@@ -13,6 +13,7 @@ from features.errors import ContractError, UsageError, first_few
 from features.feature import Feature
 from features.history import KEY
 from features.labels import eligible, local_midnight
+from features.streams import ROLES, needs_of
 from features.tasks import Seeds, Task
 
 MIN_SEEDS = 50
@@ -128,7 +129,8 @@ def excluded_columns(features: Sequence[Feature], task: Task) -> dict[str, str]:
     defining = {measure for feature in features if feature.name == seeds.column for measure in _measures(feature)}
     why = {}
     for feature in features:
-        kinds = {value for aggregate in feature.aggregates() for column, value in aggregate.where if column == "kind"}
+        slices = {pair for aggregate in feature.aggregates() for pair in aggregate.where}
+        kinds = {kind for column, value in slices for kind in ((value,) if column == "kind" else ROLES[value] if column == "role" else ())}
         if feature.name == seeds.column or (seeds.event_kind and seeds.event_kind in kinds) or defining & _measures(feature):
             why[feature.name] = "defines the seeds"
         elif feature.is_treatment:
@@ -138,5 +140,5 @@ def excluded_columns(features: Sequence[Feature], task: Task) -> dict[str, str]:
 
 def _measures(feature: Feature) -> set[str]:
     """What a feature is made of: columns of events that it needs, or else what it counts."""
-    columns = {need for need in feature.needs if ":" not in need}
+    columns = {need for aggregate in feature.aggregates() for need in needs_of(aggregate) if ":" not in need and need != "browsing"}
     return columns or {f"{aggregate.stream}.{aggregate.statistic}.{aggregate.column}" for aggregate in feature.aggregates()}

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 from ibis.util import gen_name
+from numpy.typing import NDArray
 
 from features import catalogue
 from features.dataset import Dataset, minor_units
-from features.feature import Aggregate, AsOf, Feature, Formula, Numbers
+from features.feature import UNKNOWN, Aggregate, AsOf, Feature, Formula, Numbers
 from features.history import KEY, TEXTS, numbered, timelines
-from features.streams import STREAMS
-from features.windows import UNKNOWN, Cells, Rows, aggregated
+from features.streams import BOUGHT, ROLES, STAGES, STREAMS, needs_of
+from features.windows import Cells, Rows, aggregated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,9 +44,9 @@ def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
         *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")))
     present, absent = [], {}
     for feature in catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency):
-        lacking = [need for need in feature.needs if need not in has]
+        lacking = sorted(need for aggregate in feature.aggregates() for need in needs_of(aggregate) if need not in has)
         if lacking:
-            absent[feature.name] = " and ".join(lacking)
+            absent[feature.name] = " and ".join(dict.fromkeys(lacking))
         else:
             present.append(feature)
     return tuple(present), absent
@@ -55,7 +57,9 @@ def _supply(dataset: Dataset) -> set[str]:
     events = dataset.tables["events"]
     kinds = events.kind.as_table().distinct().to_pyarrow().column(0).to_pylist()
     counts = events.aggregate(**{column: events[column].count() for column in events.columns}).to_pyarrow().to_pylist()[0]
-    return {f"kind:{kind}" for kind in kinds} | {column for column, n in counts.items() if n} | {f"table:{name}" for name in dataset.tables}
+    roles = {f"role:{role}" for role, names in ROLES.items() if set(names) & set(kinds)}
+    browsing = {"browsing"} if any(0 < STAGES.get(kind, 0) < BOUGHT for kind in kinds) else set()
+    return {f"kind:{kind}" for kind in kinds} | roles | browsing | {column for column, n in counts.items() if n} | {f"table:{name}" for name in dataset.tables}
 
 
 def _frequent_kinds(dataset: Dataset, telling: str = "kind") -> list[str]:
@@ -88,11 +92,12 @@ def parts(dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[Featu
     aggregates = list(dict.fromkeys(aggregate for feature in features for aggregate in feature.aggregates()))
     named = _numbers_of(dataset, _looked_for(aggregates))
     past = timelines(dataset, as_ofs, _read(aggregates), of)
+    texts = _texts_of(dataset, features)
     attributes = [feature.expression.attribute for feature in features if isinstance(feature.expression, AsOf)]
     known = _attributes(dataset, past.cells, attributes) if attributes else {}
     done = 0
     for asked, told in past.parts(MOST_PAST // len(as_ofs)):
-        yield _portraits(asked, told, features, dataset, named, {name: values.slice(done, len(asked)) for name, values in known.items()})
+        yield _portraits(asked, told, features, dataset.currency, named, texts, {name: values.slice(done, len(asked)) for name, values in known.items()})
         done += len(asked)
 
 
@@ -104,7 +109,7 @@ def _read(aggregates: Sequence[Aggregate]) -> list[str]:
 
 
 def _looked_for(aggregates: Sequence[Aggregate]) -> set[tuple[str, str]]:
-    return {pair for aggregate in aggregates for pair in (*aggregate.where, *(STREAMS[aggregate.stream].looks_for if aggregate.stream else ()))}
+    return {pair for aggregate in aggregates for pair in (*(one for one in aggregate.where if one[0] in TEXTS), *(STREAMS[aggregate.stream].looks_for if aggregate.stream else ()))}
 
 
 def _numbers_of(dataset: Dataset, pairs: set[tuple[str, str]]) -> dict[str, dict[str, int]]:
@@ -122,7 +127,8 @@ def _numbers_of(dataset: Dataset, pairs: set[tuple[str, str]]) -> dict[str, dict
 
 
 def _portraits(
-    asked: "pa.Table", told: "pa.Table", features: Sequence[Feature], dataset: Dataset, named: dict[str, dict[str, int]], known: "Mapping[str, pa.Array]",
+    asked: "pa.Table", told: "pa.Table", features: Sequence[Feature], currency: str, named: dict[str, dict[str, int]], texts: "Mapping[str, dict[int, str]]",
+    known: "Mapping[str, pa.ChunkedArray]",
 ) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -130,11 +136,35 @@ def _portraits(
     columns = {name: pc.fill_null(told.column(name), UNKNOWN).to_numpy() for name in told.column_names if name not in ("person", "line", "at")}
     history = Rows(told.column("line").to_numpy(), told.column("at").to_numpy(), columns, named)
     seconds = asked.column("as_of").cast(pa.timestamp("s")).cast(pa.int64()).to_numpy()
-    values = portraits(history, Cells(asked.column("line").to_numpy(), seconds), features, dataset.currency)
+    values = portraits(history, Cells(asked.column("line").to_numpy(), seconds), features, currency)
     out = {name: asked.column(name) for name in KEY}
     for feature in features:
-        out[feature.name] = known[feature.expression.attribute] if isinstance(feature.expression, AsOf) else pa.array(values[feature.name], from_pandas=True)
+        if isinstance(feature.expression, AsOf):
+            out[feature.name] = known[feature.expression.attribute]
+        else:
+            out[feature.name] = pa.array(worded(values[feature.name], texts[feature.name]) if feature.name in texts else values[feature.name], from_pandas=True)
     return pa.table(out)
+
+
+def _texts_of(dataset: Dataset, features: Sequence[Feature]) -> dict[str, dict[int, str]]:
+    """What the numbers of each category of events stand for."""
+    columns = {feature.texts for feature in features if isinstance(feature.texts, str) and feature.texts}
+    told = {}
+    for column in columns:
+        texts = dataset.tables["events"].select(column).distinct()
+        texts = texts.filter(texts[column].notnull())
+        found = texts.select(text=texts[column], number=numbered(texts[column])).to_pyarrow().to_pydict()
+        told[column] = dict(zip(found["number"], found["text"], strict=True))
+    return {
+        feature.name: told[feature.texts] if isinstance(feature.texts, str) else {i: name for i, (name, _) in enumerate(feature.texts)}
+        for feature in features if feature.texts}
+
+
+def worded(numbers: Numbers, texts: Mapping[int, str]) -> NDArray[np.object_]:
+    """The texts that numbers stand for, None where not known."""
+    different, place = np.unique(numbers, return_inverse=True)
+    words: NDArray[np.object_] = np.array([texts.get(int(number)) for number in different], object)
+    return words[place]
 
 
 def portraits(history: Rows, cells: Cells, features: Sequence[Feature], currency: str) -> dict[str, Numbers]:

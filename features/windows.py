@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.feature import Aggregate
+from features.feature import UNKNOWN, Aggregate
 
 Array = NDArray[Any]
-# A value that is not known.
-UNKNOWN = np.iinfo(np.int64).min
 DAY = 86400
 _KEY_BITS = 40  # of seconds since 1970 in a row's key: beyond any date
 HALF_LIFE_DAYS = 30
@@ -159,6 +157,14 @@ def _edge(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate
     return _taken(rows.columns[asked.column], ends - 1 if asked.statistic == "last" else begins, ends > begins)
 
 
+def _newest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """What the newest row tells, as a whole number (of a text); UNKNOWN where there is none."""
+    rows, begins, ends = _of_known(rows, begins, ends, asked.column)
+    out = np.full(len(cells), UNKNOWN)
+    out[ends > begins] = rows.columns[asked.column][ends[ends > begins] - 1]
+    return out
+
+
 def _median(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The middle value, or the mean of the two in the middle."""
     rows, begins, ends = _of_known(rows, begins, ends, asked.column)
@@ -269,5 +275,5 @@ def _entropy(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggreg
 
 Statistic = Callable[[Rows, Cells, Array, Array, Aggregate], Array]
 STATISTICS: dict[str, Statistic] = {
-    "count": _count, "sum": _sum, "min": _extreme, "max": _extreme, "first": _edge, "last": _edge, "median": _median, "weeks": _weeks, "after": _after,
+    "count": _count, "sum": _sum, "min": _extreme, "max": _extreme, "first": _edge, "last": _edge, "newest": _newest, "median": _median, "weeks": _weeks, "after": _after,
     "decayed": _decayed, "distinct": _distinct, "largest": _largest, "total": _told, "favourite": _favourite, "entropy": _entropy}

@@ -5,7 +5,8 @@ from math import log, sqrt
 
 import pytest
 
-from features.catalogue import BEHAVIOUR, CONSUMPTION, INTEREST, LIFECYCLE, expand
+from features.catalogue import expand
+from features.families import behaviour, consumption, interest, lifecycle
 
 # Midnight in Shanghai; 28 days before is 03-04, 56 days before is 02-04. 2026-04-01 is a Wednesday.
 AS_OF = datetime(2026, 3, 31, 16)
@@ -230,7 +231,7 @@ def test_expected_values(found, customer):
     }
 
 
-@pytest.mark.parametrize("template", (*BEHAVIOUR, *CONSUMPTION, *INTEREST, *LIFECYCLE), ids=lambda feature: feature.name)
+@pytest.mark.parametrize("template", (*behaviour.FEATURES, *consumption.FEATURES, *interest.FEATURES, *lifecycle.FEATURES), ids=lambda feature: feature.name)
 def test_every_feature_is_expected_at_least_once(template):
     names = {feature.name for feature in expand((template,), (28, 56), "CNY")}
     assert any(value for _, expected in CASES.values() for name, value in expected.items() if name in names), (

@@ -1,0 +1,1 @@
+"""The families: what is known of a customer, each feature declared once."""
