@@ -74,7 +74,7 @@ class Feature:
     unit: str
     label_en: str
     label_zh: str
-    no_data: int | None = None
+    no_data: int | str | None = None
     is_actionable: bool = False
     is_sensitive: bool = False
     is_treatment: bool = False

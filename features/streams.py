@@ -121,7 +121,8 @@ def visits(history: Rows) -> Rows:
         stage[own.is_("kind", kind)] = depth
     own = replace(own, columns={**own.columns, "stage": stage})
     rows, starts = _by_session(own)
-    n, end = np.diff(np.append(starts, len(rows))), np.append(starts[1:], len(rows)) - 1
+    ends = np.append(starts, len(rows))
+    n, end = np.diff(ends), ends[1:] - 1
     furthest = np.maximum.reduceat(rows.columns["stage"], starts) if len(starts) else rows.columns["stage"]
     found = Rows(rows.line[starts], rows.at[starts], {
         "channel": rows.columns["channel"][starts], "n_events": n, "seconds": rows.at[end] - rows.at[starts], "stage": furthest,

@@ -37,7 +37,7 @@ TENURE: tuple[Feature, ...] = (
     Feature("first_purchase_age_{d}d_days", "lifecycle", Formula(days, (_BASKETS("max", "age", LONGEST),)), "days",
             "days since the first purchase within the last {d} days", "近{d}天内首次购买距今天数"),
     Feature("lifecycle_stage", "lifecycle", Formula(_stage, _STAGE), "category",
-            "stage by silence against the own rhythm", "生命周期阶段（按自身节奏）", is_category=True, texts=STAGES),
+            "stage by silence against the own rhythm", "生命周期阶段（按自身节奏）", "prospect", is_category=True, texts=STAGES),
     Feature("lifecycle_stage_days", "lifecycle", Formula(_stage_age, _STAGE), "days", "days in the present stage", "处于当前阶段的天数"),
 )
 TREND: tuple[Feature, ...] = (
