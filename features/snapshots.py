@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Own kinds of events beside purchases that get features.
 MOST_KINDS = 20
 # Events times moments that are in memory together.
-MOST_PAST = 12_000_000
+MOST_PAST = 6_000_000
 # What events can be asked for, beside texts: windows.py counts in whole numbers.
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")
 

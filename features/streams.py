@@ -131,12 +131,6 @@ def visits(history: Rows) -> Rows:
     return replace(found, columns={**found.columns, "gap": _gap(found), "is_switch": _is_switch(found, "channel")}, named=history.named)
 
 
-def abandoned(history: Rows) -> Rows:
-    """Grain: visit that reached a cart or checkout without a purchase."""
-    seen = visits(history)
-    return seen.where(seen.columns["is_abandoned"] == 1)
-
-
 def treatments(history: Rows) -> Rows:
     """Grain: marketer's event. Slices: kind, channel. Measures: campaign_end (seconds since 1970)."""
     return history.where(history.columns["is_own"] == 0)
@@ -145,6 +139,8 @@ def treatments(history: Rows) -> Rows:
 def _by_session(rows: Rows) -> tuple[Rows, Array]:
     """The rows by line and session, and where each session starts; without a session each row is one."""
     session = rows.columns["session_id"]
+    if (session == UNKNOWN).all():
+        return rows, np.arange(len(rows))
     session = np.where(session == UNKNOWN, -1 - np.arange(len(rows)), session)
     order = np.lexsort((rows.at, session, rows.line))
     rows, session = rows.where(order), session[order]
@@ -211,6 +207,5 @@ STREAMS: dict[str, Stream] = {
     "goods": Stream(goods, ("is_own", "kind", *_GOODS), _PURCHASE, {
         **_GOODS, "unit_minor": "quantity", "is_new_category": "category", "is_new_brand": "brand", "is_new_item": "item_id"}),
     "visits": Stream(visits, _VISITS, _BROWSED, {"channel": "channel", "is_switch": "channel"}, ("browsing",)),
-    "abandoned": Stream(abandoned, _VISITS, _BROWSED, {}, ("browsing",)),
     "treatments": Stream(treatments, ("is_own", "kind"), (), {"campaign_end": "table:campaigns", "channel": "channel"}),
 }

@@ -5,7 +5,7 @@ and summed by differences of running totals, whatever number of windows and mome
 millionths), so no result depends on the order of adding. The same code serves a million customers and one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,28 +35,40 @@ class Cells:
 class Rows:
     """Rows of a stream. Shape: (row,) each, ordered by line and `at` (seconds since 1970); columns are whole numbers, UNKNOWN where not told.
 
-    `named` tells the numbers that texts were given, for the columns of texts.
+`named` tells the numbers that texts were given, for the columns of texts. `kept` holds what several statistics of the same rows and cells share.
     """
 
     line: Array
     at: Array
     columns: dict[str, Array]
     named: dict[str, dict[str, int]] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.line)
 
-    def where(self, mask: Array) -> "Rows":
-        """The rows of a mask, or of a list of places."""
-        return Rows(self.line[mask], self.at[mask], {name: values[mask] for name, values in self.columns.items()}, self.named)
+    def where(self, mask: Array, columns: Iterable[str] | None = None) -> "Rows":
+        """The rows of a mask, or of a list of places, with these columns (all if none are named)."""
+        if columns is None and mask.dtype == bool and mask.all():
+            return self
+        names = self.columns if columns is None else [name for name in columns if name in self.columns]
+        return Rows(self.line[mask], self.at[mask], {name: self.columns[name][mask] for name in names}, self.named)
 
     def ordered(self) -> "Rows":
         """The same rows by line and time; equals stay in their order."""
-        return self.where(np.lexsort((self.at, self.line)))
+        key = (self.line << _KEY_BITS) + self.at
+        return self if (key[1:] >= key[:-1]).all() else self.where(np.argsort(key, kind="stable"))
 
     def is_(self, column: str, value: str) -> Array:
-        """Where a column of texts has this text; nowhere if nobody has it."""
-        return np.asarray(self.columns[column] == self.named.get(column, {}).get(value, UNKNOWN + 1))
+        """Where a column of texts has this text (nowhere if nobody has it), or one of numbers this number."""
+        number = self.named[column].get(value, UNKNOWN + 1) if column in self.named else int(value)
+        return np.asarray(self.columns[column] == number)
+
+    def keeping(self, what: Any, make: Callable[[], Any]) -> Any:
+        """What was made before for these rows, or is made now."""
+        if what not in self.kept:
+            self.kept[what] = make()
+        return self.kept[what]
 
 
 def aggregated(rows: Rows, cells: Cells, aggregates: Sequence[Aggregate]) -> dict[Aggregate, Array]:
@@ -68,14 +80,14 @@ def aggregated(rows: Rows, cells: Cells, aggregates: Sequence[Aggregate]) -> dic
     ends = _places(rows, cells, cells.as_of)
     begins = {window: _places(rows, cells, cells.as_of - window * DAY if window else np.full(len(cells), -DAY)) for window in {int(a.window) for a in aggregates}}
     for where in dict.fromkeys(aggregate.where for aggregate in aggregates):
-        mask = np.ones(len(rows), bool)
-        for column, value in where:
-            mask &= rows.is_(column, value)
-        place = _running(mask) if where else None
         mine = [aggregate for aggregate in aggregates if aggregate.where == where]
-        # Of the rows of a slice, the places tell how many a range holds; to look at them, they are taken out first.
-        is_counted = [aggregate.statistic == "count" and not aggregate.column for aggregate in mine]
-        some = rows.where(mask) if place is not None and not all(is_counted) else rows
+        some, place = rows, None
+        if where:
+            mask = np.logical_and.reduce([rows.is_(column, value) for column, value in where])
+            place = _running(mask)
+            # The places alone tell how many rows of a slice a range holds; to look at them, they are taken out first.
+            if any(aggregate.statistic != "count" or aggregate.column for aggregate in mine):
+                some = rows.where(mask, {column for aggregate in mine for column in (aggregate.column, aggregate.by)})
         for aggregate in mine:
             begin = begins[int(aggregate.window)]
             found[aggregate] = STATISTICS[aggregate.statistic](some, cells, *((begin, ends) if place is None else (place[begin], place[ends])), aggregate)
@@ -87,11 +99,14 @@ def _places(rows: Rows, cells: Cells, at: Array) -> Array:
     return np.searchsorted((rows.line << _KEY_BITS) + rows.at, (cells.line << _KEY_BITS) + at)
 
 
-def _pairs(begins: Array, ends: Array) -> tuple[Array, Array]:
+def _pairs(rows: Rows, begins: Array, ends: Array, asked: Aggregate) -> tuple[Array, Array]:
     """Every cell with every row in its range. Shape: (pair,) each, by cell and then row."""
-    counts = ends - begins
-    starts = np.cumsum(counts) - counts
-    return np.repeat(np.arange(len(begins)), counts), np.arange(counts.sum()) - np.repeat(starts - begins, counts)
+    def pairs() -> tuple[Array, Array]:
+        counts = ends - begins
+        starts = np.cumsum(counts) - counts
+        return np.repeat(np.arange(len(begins)), counts), np.arange(counts.sum()) - np.repeat(starts - begins, counts)
+
+    return rows.keeping(("pairs", asked.window), pairs)  # type: ignore[no-any-return]  # kept things are of any type
 
 
 def _known(rows: Rows, column: str) -> Array:
@@ -144,11 +159,12 @@ def _extreme(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggreg
 
 def _of_known(rows: Rows, begins: Array, ends: Array, *columns: str) -> tuple[Rows, Array, Array]:
     """Only the rows that tell these columns, and the ranges among them."""
-    known = np.logical_and.reduce([_known(rows, column) for column in columns])
-    if known.all():
-        return rows, begins, ends
-    place = _running(known)
-    return rows.where(known), place[begins], place[ends]
+    def known() -> tuple[Rows, Array | None]:
+        told = np.logical_and.reduce([_known(rows, column) for column in columns])
+        return (rows, None) if told.all() else (rows.where(told, columns), _running(told))
+
+    some, place = rows.keeping(("known", columns), known)
+    return (some, begins, ends) if place is None else (some, place[begins], place[ends])
 
 
 def _edge(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
@@ -168,19 +184,36 @@ def _newest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggrega
 def _median(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The middle value, or the mean of the two in the middle."""
     rows, begins, ends = _of_known(rows, begins, ends, asked.column)
-    cell, row = _pairs(begins, ends)
-    values = rows.columns[asked.column][row]
-    values = values[np.lexsort((values, cell))].astype(np.float64)
-    counts = ends - begins
+    values = rows.columns[asked.column]
+    _, row = _arranged(rows, begins, ends, asked, ("value", asked.column), lambda: np.lexsort((values, rows.line)))
+    values, counts = values[row].astype(np.float64), ends - begins
     starts, there = np.cumsum(counts) - counts, counts > 0
     out = np.full(len(cells), np.nan)
     out[there] = (values[(starts + (counts - 1) // 2)[there]] + values[(starts + counts // 2)[there]]) / 2
     return out
 
 
+def _arranged(rows: Rows, begins: Array, ends: Array, asked: Aggregate, what: tuple[str, str], order: Callable[[], Array]) -> tuple[Array, Array]:
+    """Every cell with every row in its range, the rows of a cell in some order of all rows: one sort of whole numbers. Shape: (pair,) each."""
+    def ranked() -> tuple[Array, Array]:
+        places = order()
+        rank = np.empty(len(rows), np.int64)
+        rank[places] = np.arange(len(rows))
+        return places, rank
+
+    def arranged() -> tuple[Array, Array]:
+        places, rank = rows.keeping(what, ranked)
+        cell, row = _pairs(rows, begins, ends, asked)
+        key = cell * len(rows) + rank[row]
+        key.sort()
+        return cell, places[key - cell * len(rows)]
+
+    return rows.keeping((*what, asked.window), arranged)  # type: ignore[no-any-return]  # kept things are of any type
+
+
 def _weeks(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """Weeks back from as_of (the first is the last seven days) that hold a row."""
-    cell, row = _pairs(begins, ends)
+    cell, row = _pairs(rows, begins, ends, asked)
     week = (cells.as_of[cell] - rows.at[row] - 1) // (7 * DAY)
     is_new = np.ones(len(cell), bool)
     is_new[1:] = (cell[1:] != cell[:-1]) | (week[1:] != week[:-1])
@@ -189,35 +222,35 @@ def _weeks(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregat
 
 def _after(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """Rows whose column, a time, is still to come."""
-    cell, row = _pairs(begins, ends)
+    cell, row = _pairs(rows, begins, ends, asked)
     return np.bincount(cell[rows.columns[asked.column][row] > cells.as_of[cell]], minlength=len(cells))
 
 
 def _decayed(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """Rows that weigh half as much for each half-life of age."""
-    cell, row = _pairs(begins, ends)
+    cell, row = _pairs(rows, begins, ends, asked)
     return np.bincount(cell, np.exp2((rows.at[row] - cells.as_of[cell]) / (HALF_LIFE_DAYS * DAY)), minlength=len(cells))
 
 
 def _distinct(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """Different values of `by`: rows whose row of the same value before them lies outside of the range."""
     rows, begins, ends = _of_known(rows, begins, ends, asked.by)
-    group = _groups(rows, asked.by)
-    order = np.argsort(group, kind="stable")
-    before = np.full(len(rows), -1)
-    again = group[order][1:] == group[order][:-1]
-    before[order[1:][again]] = order[:-1][again]
-    cell, row = _pairs(begins, ends)
-    return np.bincount(cell[before[row] < begins[cell]], minlength=len(cells))
+
+    def before() -> Array:
+        order, again = _by_value(rows, asked.by)
+        out = np.full(len(rows), -1)
+        out[order[1:][again]] = order[:-1][again]
+        return out
+
+    cell, row = _pairs(rows, begins, ends, asked)
+    return np.bincount(cell[rows.keeping(("before", asked.by), before)[row] < begins[cell]], minlength=len(cells))
 
 
-def _groups(rows: Rows, by: str) -> Array:
-    """A number for each line and value of `by`."""
-    order = np.lexsort((rows.columns[by], rows.line))
-    line, value = rows.line[order], rows.columns[by][order]
-    group = np.zeros(len(rows), np.int64)
-    group[order[1:]] = np.cumsum((line[1:] != line[:-1]) | (value[1:] != value[:-1]))
-    return group
+def _by_value(rows: Rows, by: str) -> tuple[Array, Array]:
+    """The order of rows by line, value and time, and whether each row but the first has line and value of the one before."""
+    values = rows.columns[by]
+    order = np.lexsort((values, rows.line))
+    return order, (rows.line[order][1:] == rows.line[order][:-1]) & (values[order][1:] == values[order][:-1])
 
 
 @dataclass(frozen=True)
@@ -231,14 +264,19 @@ class Totals:
 
 def _by(rows: Rows, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
     """Rows, or sums of `column` where one is named, by each value of `by`."""
-    rows, begins, ends = _of_known(rows, begins, ends, *(column for column in (asked.by, asked.column) if column))
-    group = _groups(rows, asked.by)
-    cell, row = _pairs(begins, ends)
-    pair, place = np.unique(cell * (len(rows) + 1) + group[row], return_inverse=True)
-    total, newest = np.zeros(len(pair), np.int64), np.zeros(len(pair), np.int64)
-    np.add.at(total, place, rows.columns[asked.column][row] if asked.column else 1)
-    np.maximum.at(newest, place, row)
-    return rows, Totals(pair // (len(rows) + 1), total, newest)
+    rows, begins, ends = _of_known(rows, begins, ends, *_both(asked))
+
+    def totals() -> Totals:
+        cell, row = _arranged(rows, begins, ends, asked, ("by", asked.by), lambda: _by_value(rows, asked.by)[0])
+        values = rows.columns[asked.by][row]
+        starts = np.flatnonzero(np.r_[True, (cell[1:] != cell[:-1]) | (values[1:] != values[:-1])][:len(cell)])
+        if not len(starts):
+            return Totals(cell, cell, cell)
+        ends_of = np.append(starts, len(cell))[1:]
+        total = np.add.reduceat(rows.columns[asked.column][row], starts) if asked.column else ends_of - starts
+        return Totals(cell[starts], total, row[ends_of - 1])
+
+    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window), totals)
 
 
 def _largest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
@@ -251,17 +289,23 @@ def _largest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggreg
 
 def _told(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The total over all values of `by`: of the rows that tell it."""
-    rows, begins, ends = _of_known(rows, begins, ends, asked.by)
+    rows, begins, ends = _of_known(rows, begins, ends, *_both(asked))
     return (_sum if asked.column else _count)(rows, cells, begins, ends, asked)
+
+
+def _both(asked: Aggregate) -> tuple[str, ...]:
+    return (asked.by, asked.column) if asked.column and asked.column != asked.by else (asked.by,)
 
 
 def _favourite(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The value with the largest total, among equals the one met last; UNKNOWN where there is none."""
     rows, by = _by(rows, begins, ends, asked)
-    order = np.lexsort((by.newest, by.total, by.cell))
-    out = np.full(len(cells), UNKNOWN)
-    out[by.cell[order]] = rows.columns[asked.by][by.newest[order]]  # the last of each cell stays
-    return out
+    best = np.zeros(len(cells), np.int64)
+    np.maximum.at(best, by.cell, by.total)
+    is_best = by.total == best[by.cell]
+    newest = np.full(len(cells), -1)
+    np.maximum.at(newest, by.cell[is_best], by.newest[is_best])
+    return np.where(newest >= 0, np.append(rows.columns[asked.by], UNKNOWN)[newest], UNKNOWN)
 
 
 def _entropy(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:

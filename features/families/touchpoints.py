@@ -4,7 +4,7 @@ import numpy as np
 
 from features.feature import EVER, LONGEST, NOW, Feature, Formula, days, over, ratio
 
-_VISITS, _ABANDONED, _BASKETS = over("visits"), over("abandoned"), over("purchases")
+_VISITS, _ABANDONED, _BASKETS = over("visits"), over("visits", ("is_abandoned", "1")), over("purchases")
 _CONTACTS, _RECEIVED = over("treatments"), over("treatments", ("kind", "campaign_received"))
 _REDEEMED = over("events", ("kind", "coupon_redemption"))
 _OPENS, _SERVICE, _RATING, _NPS = (over("acts", ("role", role)) for role in ("open", "service", "rating", "nps"))
