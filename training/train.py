@@ -16,7 +16,7 @@ from features.dataset import Dataset
 from features.feature import Feature
 from features.tasks import Task
 from training import metrics, recipes
-from training.backtest import Backtest, ablations, backtest, best_rule, fit_calibrated, moments_of, rank_sum_rule, rules_on_test, unseen_customers
+from training.backtest import Backtest, ablations, backtest, best_rule, family_gains, fit_calibrated, moments_of, rank_sum_rule, rules_on_test, unseen_customers
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.folds import Folds, known_before
 from training.recipes import Recipe
@@ -146,6 +146,8 @@ def _judge(
             "auc": metrics.gain(test.y, best.test_p, tests["logistic"].test_p, w), "log_loss": metrics.gain(test.y, best.test_p, tests["logistic"].test_p, w, metrics.log_loss)},
         "rules_before_test": rules_before, "rules_on_test": rules_on_test(rows, folds, task, columns, best.test_margins, w),
         "rfm_rank_sum_auc": rank_sum_rule(rows, folds, columns, names, task),
+        # A rule has no families: then it is told of the trees.
+        "families": family_gains(tests["lightgbm"] if winner == "rule" else best, rows, folds, task, columns, w),
         "ablations": ablations(best.recipe, rows, folds, task, columns), "auc_unseen_customers": unseen_customers(best.recipe, rows, folds, task, columns),
         "calibration": metrics.calibration_table(test.y, best.test_p), "gains": metrics.gains_curve(test.y, best.test_p),
         "rule_gains": metrics.gains_curve(test.y, tests["rule"].test_margins), "grade": grade,

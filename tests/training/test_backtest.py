@@ -7,7 +7,7 @@ import pytest
 from made_up import COLUMNS, TASK, made_up
 
 from training import metrics
-from training.backtest import ablations, backtest, best_rule, fit_calibrated, moments_of, rule_score, unseen_customers
+from training.backtest import ablations, backtest, best_rule, family_gains, fit_calibrated, moments_of, rule_score, unseen_customers
 from training.recipes import FIRST_LIGHTGBM, Recipe
 from training.tables import masked, without
 
@@ -76,6 +76,19 @@ def test_ablations_take_the_flagged_columns_away(rows, folds):
     blind = masked(rows, without(COLUMNS, "is_undated"))
     assert np.isnan(blind.x[:, 4]).all()
     assert not np.isnan(blind.x[:, 0]).any()
+
+
+def test_a_family_adds_what_is_lost_without_it(rows, folds):
+    best = backtest(LOGISTIC, rows, folds, TASK, COLUMNS)
+    said = family_gains(best, rows, folds, TASK, COLUMNS, metrics.resamples(rows.at(folds.test).customers))
+    assert set(said) == {column.family for column in COLUMNS} and sum(family["features"] for family in said.values()) == len(COLUMNS)
+    whole = metrics.auc(rows.at(folds.test).y, best.test_margins, np.ones((1, len(best.test_margins))))[0]
+    for family, told in said.items():
+        blind = masked(rows, np.array([column.family != family for column in COLUMNS]))
+        again = backtest(LOGISTIC, blind, folds, TASK, COLUMNS).test_margins
+        assert told["auc_without"] == pytest.approx(metrics.auc(rows.at(folds.test).y, again, np.ones((1, len(again))))[0], abs=1e-5)
+        assert told["adds"]["value"] == pytest.approx(whole - told["auc_without"], abs=2e-5)
+    assert said[COLUMNS[0].family]["adds"]["interval"][0] > 0, "the planted column's family adds"
 
 
 def test_unseen_customers_are_ranked_about_as_well(rows, folds):
