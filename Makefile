@@ -11,12 +11,13 @@ PY := .venv/bin/python
 pip_install = $(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off
 show = | sed -u -n 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected.*/  installing/p'
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve check test lock
+.PHONY: help setup run serve check test bench lock
 
 help:
 	@echo "make run                 from a real grocer's raw tables to served, explained models (DATA= TRIALS= OUT=)"
 	@echo "make serve               serve the champions of OUT on PORT"
 	@echo "make test                all tests; make check is the fast part"
+	@echo "make bench               the benchmarks (BENCH= features, one_customer or identity)"
 
 setup: .venv/installed
 
@@ -47,6 +48,9 @@ check: .venv/installed-extra
 
 test: check
 	@$(PY) -m pytest -q
+
+bench: .venv/installed-extra
+	@$(PY) -m tests.benchmarks $(BENCH)
 
 # Rewrites both locks; needs uv. No index may stand in them.
 lock:

@@ -87,7 +87,8 @@ def test_goods_and_campaigns_of_the_tables_go_along(given):
     dataset = given([bought, {**bought, "kind": "campaign_received"}], items=[{"item_id": "i", "category": "tea", "brand": "b"}],
                     campaigns=[{"campaign_id": "k", "start_at": "2026-03-01", "end_at": "2026-04-03"}])
     found = compiled(dataset, features_of(dataset)[0]).of(
-        [{"event_id": "1", "event_at": "2026-03-02", "kind": "purchase", "item_id": "i"}, {"event_id": "2", "event_at": "2026-03-02", "kind": "campaign_received", "campaign_id": "k"}], NOW)
+        [{"event_id": "1", "event_at": "2026-03-02", "kind": "purchase", "item_id": "i"},
+         {"event_id": "2", "event_at": "2026-03-02", "kind": "campaign_received", "campaign_id": "k"}], NOW)
     assert (found["top_category_56d"], found["campaigns_open_count"], found["campaign_days_left_max"]) == ("tea", 1, 2.0)
 
 
