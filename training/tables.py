@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MIN_TRAIN = 50
 MIN_LATER = 10
+MOST_LEVELS = 24
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def columns_of(features: Sequence[Feature], train: "pd.DataFrame", allow: Sequen
         levels: tuple[str, ...] = ()
         if feature.is_category:
             counts = train[feature.name].value_counts()
-            # A level of fewer than ten rows tells of persons, not of a kind of person.
-            levels = tuple(sorted(str(level) for level, n in counts.items() if n >= 10))
+            # A level of fewer than ten rows tells of persons, not of a kind of person; of very many levels the rare ones tell little and cost much.
+            levels = tuple(sorted(str(level) for level, n in counts.head(MOST_LEVELS).items() if n >= 10))
         columns.append(Column(
             feature.name, feature.family, feature.unit, feature.label_en, feature.label_zh, feature.is_category, feature.is_actionable,
             feature.is_sensitive, feature.is_treatment, feature.is_undated, levels))
