@@ -42,7 +42,7 @@ class Rows:
     at: Array
     columns: dict[str, Array]
     named: dict[str, dict[str, int]] = field(default_factory=dict)
-    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.line)

@@ -5,9 +5,6 @@ from math import log, sqrt
 
 import pytest
 
-from features.catalogue import expand
-from features.families import behaviour, consumption, interest, lifecycle
-
 # Midnight in Shanghai; 28 days before is 03-04, 56 days before is 02-04. 2026-04-01 is a Wednesday.
 AS_OF = datetime(2026, 3, 31, 16)
 
@@ -229,14 +226,6 @@ def test_expected_values(found, customer):
     assert got == {
         name: value if value is None or isinstance(value, int) else pytest.approx(value, rel=1e-9, abs=1e-6) for name, value in expected.items()
     }
-
-
-@pytest.mark.parametrize("template", (*behaviour.FEATURES, *consumption.FEATURES, *interest.FEATURES, *lifecycle.FEATURES), ids=lambda feature: feature.name)
-def test_every_feature_is_expected_at_least_once(template):
-    names = {feature.name for feature in expand((template,), (28, 56), "CNY")}
-    assert any(value for _, expected in CASES.values() for name, value in expected.items() if name in names), (
-        "no case expects a value that tells something"
-    )
 
 
 def test_a_customer_whose_only_events_come_later_has_no_row(given, values_of):
