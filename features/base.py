@@ -7,7 +7,7 @@ from features.consents import with_consents
 from features.dataset import Dataset
 from features.engine import write_table
 from features.files import write_json
-from features.history import KEY
+from features.moments import KEY
 from features.labels import eligible, local_midnight
 from features.snapshots import features_of, snapshots
 

@@ -42,10 +42,13 @@ COLUMNS: dict[str, dict[str, tuple[str, bool]]] = {
     "customers": {
         "customer_id": ("string", False), "valid_from": ("timestamp(6)", True), "consent_profiling": ("boolean", True), "consent_marketing": ("boolean", True),
         "erased_at": ("timestamp(6)", True)},
+    "aliases": {
+        "alias": ("string", False), "alias_kind": ("string", False), "customer_id": ("string", False), "customer_kind": ("string", False),
+        "linked_at": ("timestamp(6)", False), "unlinked_at": ("timestamp(6)", True), "confidence": ("float64", True)},
     "items": {"item_id": ("string", False), "category": ("string", True), "brand": ("string", True)},
     "campaigns": {"campaign_id": ("string", False), "kind": ("string", True), "start_at": ("timestamp(6)", False), "end_at": ("timestamp(6)", False)},
 }
-KEYS = {"events": ["event_id"], "customers": ["customer_id", "valid_from"], "items": ["item_id"], "campaigns": ["campaign_id"]}
+KEYS = {"events": ["event_id"], "customers": ["customer_id", "valid_from"], "aliases": ["alias", "customer_id", "linked_at"], "items": ["item_id"], "campaigns": ["campaign_id"]}
 INITIATORS = ("customer", "marketer")
 
 

@@ -31,6 +31,21 @@ class Attribute:
 
 
 @dataclass(frozen=True)
+class IdentityRules:
+    """How identifiers become persons (identity.py): kinds that belong to one person, the most trusted first, and kinds that people share.
+
+    `most_links` is how many links one identifier or person has at most, `least_confidence` how sure a probable link must be, `never_differ` names
+    attributes of which a person has one value for life.
+    """
+
+    kinds: tuple[str, ...] = ("customer", "unionid", "id_hash", "card", "phone_hash", "email_hash")
+    shared_kinds: tuple[str, ...] = ("openid", "device", "cookie")
+    most_links: int = 100
+    least_confidence: float = 0.95
+    never_differ: tuple[str, ...] = ("birth_date", "birthday", "date_of_birth", "birth_year")
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Tables and declarations. Times inside are naive UTC; money is integer minor units of `currency`.
 
@@ -56,6 +71,7 @@ class Dataset:
     # How many events within an hour no person makes, and how the ids of colleagues who test begin.
     bot_events_per_hour: int = 300
     testers: tuple[str, ...] = ()
+    identity: IdentityRules = field(default_factory=IdentityRules)
     # Made by a simulation: every report says so.
     is_simulated: bool = False
 

@@ -22,7 +22,8 @@ from features.reading import ENDINGS, ending_of, read_file, stem_of
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-_REQUIRED = {"events": ("customer_id", "event_at", "kind"), "customers": ("customer_id",), "items": ("item_id",), "campaigns": ("campaign_id", "start_at", "end_at")}
+_REQUIRED = {
+    "events": ("customer_id", "event_at", "kind"), "customers": ("customer_id",), "aliases": ("alias", "alias_kind", "customer_id", "linked_at"), "items": ("item_id",), "campaigns": ("campaign_id", "start_at", "end_at")}
 # What a marketer begins, unless an event says otherwise.
 _MARKETERS = ("campaign_received",)
 
@@ -134,6 +135,8 @@ def _part(engine: "Backend", source: Source, zone: str, currency: str, marketers
         if "initiator" not in table.columns:
             table = table.mutate(initiator=ibis.ifelse(table.kind.isin(marketers), "marketer", "customer"))
         table = table.mutate(local_at=utc_to_local(table.event_at, zone))
+    if name == "aliases" and "customer_kind" not in table.columns:
+        table = table.mutate(customer_kind=ibis.literal("customer"))
     return shaped(name, table)
 
 

@@ -1,8 +1,8 @@
 """What was known when: the past of each moment, as one row per event and moment, or as timelines that moments share.
 
-An event is seen at as_of if it happened and had arrived before. Almost always, what one moment sees of a customer is the beginning of what the next
-sees; then one timeline serves all moments. Where it is not, because an event was on its way or a session under way at a moment, that customer has a
-timeline of its own for that moment. So histories are read once, however many moments are asked, and no moment sees more than it knew.
+An event is seen at as_of if it happened and had arrived before, by whoever its identifier was then known to be. Almost always, what one moment sees of a
+person is the beginning of what the next sees; then one timeline serves all moments. Where it is not, because an event was on its way, a session under way
+or a link between identifiers not yet known at a moment, that person has a timeline of its own for that moment. So histories are read once, however many moments are asked, and no moment sees more than it knew.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,47 +15,37 @@ import ibis.expr.types as ir
 from ibis.util import gen_name
 
 from features.dataset import Dataset
-from features.errors import UsageError
+from features.identity import is_linked, persons, with_persons
+from features.moments import KEY, moments
 from features.streams import LATER
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KEY = ["customer_id", "as_of"]
 # Texts go to windows.py as numbers that are equal where the texts are.
 TEXTS = ("kind", "channel", "session_id", "item_id", "category", "brand", "campaign_id")
 MILLIONTHS = 1_000_000
 
 
-def moments(as_ofs: Sequence[datetime]) -> ir.Table:
-    """The moments of prediction as a table (as_of, naive UTC, whole seconds).
-
-    Raises: UsageError for a moment with a fraction of a second, since ages are whole seconds.
-    """
-    if any(as_of.microsecond or as_of.tzinfo for as_of in as_ofs):
-        raise UsageError(f"as_of must be naive UTC in whole seconds, found {list(as_ofs)}; round it")
-    return ibis.memtable([{"as_of": as_of} for as_of in dict.fromkeys(as_ofs)], schema={"as_of": "timestamp(6)"})
-
-
 def history(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
-    """Grain: event x as_of, for events that happened and had arrived before as_of. `age` is whole seconds before as_of.
+    """Grain: event x as_of, for events that happened and had arrived before as_of, of the persons known by then. `age` is whole seconds before as_of.
 
     Strictly before: what happens at as_of belongs to the future.
     """
-    events, at = dataset.tables["events"], moments(as_ofs)
-    seen = events.join(at, _is_seen(events, at))
+    events, at = dataset.tables["events"], moments(as_ofs).drop("moment")
+    seen = with_persons(dataset, events.join(at, _is_seen(events, at)), as_ofs)
     return seen.mutate(age=(seen.as_of.epoch_seconds() - seen.event_at.epoch_seconds().floor()).cast("int64"))
 
 
 def population(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
-    """Grain: customer x as_of, for every customer known before as_of by an event or by an attribute (an undated one counts as known long ago)."""
+    """Grain: customer x as_of, for every person known before as_of by an event or by an attribute (an undated one counts as known long ago)."""
     events = dataset.tables["events"]
     known = events.select("customer_id", since=ibis.greatest(events.event_at, events.ingested_at))
     if "customers" in dataset.tables:
         people = dataset.tables["customers"]
         known = known.union(people.select("customer_id", since=people.valid_from.fill_null(datetime(1, 1, 1)).cast("timestamp(6)")))
     first, at = known.group_by("customer_id").agg(since=known.since.min()), moments(as_ofs)
-    return first.join(at, first.since < at.as_of).select(KEY)
+    return with_persons(dataset, first.join(at, first.since < at.as_of).select(KEY), as_ofs).distinct()
 
 
 def _is_seen(events: ir.Table, at: ir.Table) -> ir.BooleanValue:
@@ -101,37 +91,65 @@ class Timelines:
 
 def timelines(dataset: Dataset, as_ofs: Sequence[datetime], columns: Sequence[str], of: ir.Table | None = None) -> Timelines:
     """The timelines of everybody known before as_of, or of the rows `of` (customer_id, as_of)."""
-    engine, made = dataset.engine, []
-
     def settled(name: str, table: ir.Table) -> ir.Table:
-        made.append(gen_name(name))
-        return engine.create_table(made[-1], table)
+        return dataset.engine.create_table(gen_name(name), table)
 
-    at = settled("moments", moments(sorted(as_ofs)).mutate(moment=ibis.row_number().over(order_by="as_of")))
-    asked = settled("asked", population(dataset, as_ofs) if of is None else of.select(KEY).join(at, "as_of").select(KEY))
+    at = settled("moments", moments(as_ofs))
+    asked = settled("asked", (population(dataset, as_ofs) if of is None else of.select(KEY)).join(at, "as_of").select(*KEY, "moment"))
     ids = asked.select("customer_id").distinct()
     people = settled("people", ids.mutate(person=ibis.row_number().over(order_by="customer_id").cast("int32")))
-    events = dataset.tables["events"].join(people, "customer_id")
+    asked = asked.join(people, "customer_id")
+    events = dataset.tables["events"].rename(identifier="customer_id")
     if "campaign_end" in columns:
         ends = dataset.tables["campaigns"].select("campaign_id", campaign_end=dataset.tables["campaigns"].end_at.epoch_seconds())
         events = events.left_join(ends, "campaign_id").drop("campaign_id_right")
-    own = settled("own", _under_way(events, at))
+
+    of_people = people.select("person", identifier="customer_id")
+    bears, moved, members = of_people, None, None
+    if is_linked(dataset):
+        members = settled("members", _members(dataset, asked, as_ofs))
+        base = settled("base", members.semi_join(members.group_by("person").agg(moment=members.moment.max()), ["person", "moment"]))
+        of_people = of_people.anti_join(base, "person")
+        bears, moved = of_people.union(base.select("person", "identifier")), _moved(members, base, asked)
+    shared_events = events.join(bears, "identifier")
+    under_way = _under_way(shared_events, at)
+    own = settled("own", under_way if moved is None else under_way.union(moved, distinct=True))
     lines = people.select("person", moment=ibis.literal(-1, "int64")).union(own.select("person", "moment"))
     lines = settled("lines", lines.mutate(line=ibis.row_number().over(order_by=["person", "moment"]).cast("int64")))
 
     shared, alone = lines.filter(lines.moment == -1).select("person", "line"), lines.filter(lines.moment >= 0)
     latest = max(as_ofs)
-    told = events.filter((events.event_at < latest) & (events.ingested_at < latest))
-    told = told.join(shared, "person")
+    told = shared_events.filter((shared_events.event_at < latest) & (shared_events.ingested_at < latest)).join(shared, "person")
     rows = told.select(**_wanted(told, columns), line=told.line)
     if int(own.count().to_pyarrow().as_py()):
-        mine = events.join(alone, "person").join(at, "moment")
+        bears_alone = alone.join(of_people, "person")
+        if members is not None:
+            bears_alone = bears_alone.union(alone.join(members.select("person", "moment", "identifier"), ["person", "moment"]))
+        mine = events.join(bears_alone, "identifier").join(at, "moment")
         mine = mine.filter(_is_seen(mine, mine))
         rows = rows.union(mine.select(**_wanted(mine, columns), line=mine.line))
-    cells = asked.join(people, "customer_id").join(at, "as_of").join(shared, "person")
-    cells = cells.left_join(alone, ["person", "moment"], rname="{name}_alone")
+    cells = asked.join(shared, "person").left_join(alone, ["person", "moment"], rname="{name}_alone")
     cells = cells.select(*KEY, "person", line=ibis.coalesce(cells.line_alone, cells.line)).order_by(["person", "as_of"])
     return Timelines(cells.to_pyarrow(), rows)
+
+
+def _members(dataset: Dataset, asked: ir.Table, as_ofs: Sequence[datetime]) -> ir.Table:
+    """Grain: person of several identifiers x moment x identifier whose `first` event was seen by then."""
+    found, events = persons(dataset, as_ofs), dataset.tables["events"]
+    first = events.group_by("customer_id").agg(first=ibis.greatest(events.event_at, events.ingested_at).min()).rename(identifier="customer_id")
+    asked = asked.semi_join(found, asked.customer_id == found.person)
+    told = asked.left_join(found.rename(customer_id="person"), ["customer_id", "as_of"])
+    told = told.mutate(identifier=ibis.coalesce(told.identifier, told.customer_id)).join(first, "identifier")
+    return told.filter(told.first < told.as_of).select("person", "moment", "identifier", "first")
+
+
+def _moved(members: ir.Table, base: ir.Table, asked: ir.Table) -> ir.Table:
+    """Grain: person x moment at which its identifiers, as far as they had events, were not the beginning of what they are at its last moment."""
+    expected = base.drop("moment").join(asked.select("person", "moment", "as_of"), "person")
+    expected = expected.filter(expected.first < expected.as_of)
+    key = ["person", "moment", "identifier"]
+    lost, come = expected.anti_join(members, key), members.anti_join(expected, key)
+    return lost.select("person", "moment").union(come.select("person", "moment"), distinct=True)
 
 
 def _under_way(events: ir.Table, at: ir.Table) -> ir.Table:

@@ -10,7 +10,9 @@ import ibis.expr.types as ir
 
 from features.dataset import Dataset
 from features.errors import ContractError
-from features.history import KEY, history, moments
+from features.history import history
+from features.identity import in_hindsight
+from features.moments import KEY, moments
 from features.tasks import Task
 
 
@@ -70,16 +72,17 @@ def labels(dataset: Dataset, task: Task, as_ofs: Sequence[datetime]) -> ir.Table
             f"IMMATURE_LABEL: {task.name} needs {windows.mature_after_days} days after as_of, found data until {dataset.observed_until} "
             f"for as_of {immature[0]}; choose an earlier as_of")
     require_category(dataset, task)
-    events, at = dataset.tables["events"], moments(as_ofs)
+    events, at = dataset.tables["events"], moments(as_ofs).drop("moment")
     begin = at.as_of + ibis.interval(days=windows.gap_days)
     end = at.as_of + ibis.interval(days=windows.purge_days)
     future = events.join(at, (events.event_at >= begin) & (events.event_at < end))
-    hits = future.filter(_is_target(future, task)).select(KEY).distinct()
+    # What happened later is held against all that is known today of who was who.
+    hits = in_hindsight(dataset, future.filter(_is_target(future, task))).select("person", "as_of").distinct()
     asked = eligible(dataset, task, as_ofs)
     if task.windows.stop_on_first_conversion:
         past = history(dataset, as_ofs)
         asked = asked.anti_join(past.filter(_is_target(past, task)), KEY)
-    met = asked.left_join(hits.mutate(is_hit=True), KEY).drop("customer_id_right", "as_of_right")
+    met = in_hindsight(dataset, asked).left_join(hits.mutate(is_hit=True), ["person", "as_of"])
     is_hit = met.is_hit.fill_null(False)
     label = ~is_hit if task.kind == "churn" else is_hit
     return met.select(*KEY, label=label.cast("int8")).order_by(KEY)

@@ -11,7 +11,8 @@ import ibis.expr.types as ir
 from features.dataset import Dataset
 from features.errors import ContractError, UsageError, first_few
 from features.feature import Feature
-from features.history import KEY
+from features.moments import KEY
+from features.identity import in_hindsight
 from features.labels import eligible, local_midnight
 from features.streams import ROLES, needs_of
 from features.tasks import Seeds, Task
@@ -52,8 +53,9 @@ def event_seeds(dataset: Dataset, task: Task) -> ir.Table:
     seeds, moments = _seeds_of(task), seed_moments(dataset, task)
     begin, end = _dates(seeds, dataset)
     events = dataset.tables["events"]
-    first = events.filter((events.kind == seeds.event_kind) & (events.initiator == "customer")).group_by("customer_id").agg(seeded_at=events.event_at.min())
-    asked = eligible(dataset, task, moments).left_join(first, "customer_id").drop("customer_id_right")
+    happened = in_hindsight(dataset, events.filter((events.kind == seeds.event_kind) & (events.initiator == "customer")).select("customer_id", "event_at"))
+    first = happened.group_by("person").agg(seeded_at=happened.event_at.min())
+    asked = in_hindsight(dataset, eligible(dataset, task, moments)).left_join(first, "person")
     is_just_before = (asked.as_of <= asked.seeded_at) & (asked.seeded_at < asked.as_of + ibis.interval(days=task.windows.slide_days))
     # A customer who becomes a seed after the dates is, within them, one of the others.
     chosen = asked.filter(asked.seeded_at.between(begin, end - timedelta(microseconds=1)) & is_just_before).select(*KEY, is_seed=ibis.literal(1, "int8"))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from features import catalogue
 from features.dataset import Dataset, minor_units
 from features.feature import UNKNOWN, Aggregate, AsOf, Feature, Formula, Numbers
-from features.history import KEY, TEXTS, numbered, timelines
+from features.history import TEXTS, numbered, timelines
+from features.moments import KEY
 from features.streams import BOUGHT, ROLES, STAGES, STREAMS, needs_of
 from features.windows import Cells, Rows, aggregated
 

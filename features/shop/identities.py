@@ -62,11 +62,12 @@ def seen_as(known: Identities, events: dict[str, Array], rng: np.random.Generato
 
 
 def linked(known: Identities, folk: People, who: Array, source: Array, second: Array) -> tuple[Array, Array, Array]:
-    """Pairs of identifiers seen to belong together, and when first: device with account by signing in, card, telephone and e-mail with account."""
+    """Pairs of identifiers seen to belong together, and when: device with account by the first sign-in of each week, card, telephone and e-mail with account once."""
     is_signed = (source >= 0) & (who % PER_PERSON <= SLOTS.index("second_customer"))
-    pairs = source[is_signed] * (2 ** 31) + who[is_signed]
-    pair, first = np.unique(pairs, return_index=True)  # events are in the order of time
-    left, right, at = [pair // 2 ** 31], [pair % 2 ** 31], [second[is_signed][first]]
+    left_signed, right_signed, at_signed = source[is_signed], who[is_signed], second[is_signed].astype(np.int64)
+    seen = np.stack([left_signed, right_signed, at_signed // (7 * DAY)])
+    _, first = np.unique(seen, axis=1, return_index=True)  # events are in the order of time
+    left, right, at = [left_signed[first]], [right_signed[first]], [at_signed[first]]
     everyone, start = np.arange(len(folk)), folk.day.astype(np.int64) * DAY
     never = np.full(len(folk), NEVER)
 
