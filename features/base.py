@@ -7,8 +7,8 @@ from features.consents import with_consents
 from features.dataset import Dataset
 from features.engine import write_table
 from features.files import write_json
-from features.moments import KEY
 from features.labels import eligible, local_midnight
+from features.moments import KEY
 from features.snapshots import features_of, snapshots
 
 
@@ -21,12 +21,11 @@ def write_base(dataset: Dataset, run: Path) -> None:
     """Write `features/base.parquet` and `features/base.json` of a run folder, each whole or not at all.
 
     Grain: customer who may be profiled, with every feature, `may_contact`, and `eligible_<task>` for each task of the dataset.
-    Raises: ContractError where consents leave nobody.
     """
     as_of = scoring_moment(dataset)
     features, _ = features_of(dataset)
     base = dataset.engine.create_table("base", snapshots(dataset, [as_of], features), overwrite=True)
-    base, left_out = with_consents(dataset, base, as_of)
+    base = with_consents(dataset, base, as_of)
     for task in dataset.tasks:
         asked = eligible(dataset, task, [as_of]).select("customer_id", **{f"eligible_{task.name}": True})
         base = base.left_join(asked, "customer_id").drop("customer_id_right")
@@ -34,4 +33,4 @@ def write_base(dataset: Dataset, run: Path) -> None:
     write_table(base.drop("as_of").order_by(KEY[0]), run / "features" / "base.parquet")
     write_json(run / "features" / "base.json", {
         "data": dataset.name, "fingerprint": dataset.fingerprint, "as_of": as_of.isoformat() + "Z", "currency": dataset.currency,
-        "tasks": [task.name for task in dataset.tasks], "left_out": left_out})
+        "tasks": [task.name for task in dataset.tasks]})

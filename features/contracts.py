@@ -5,14 +5,16 @@ the data, moves the row to `quarantine`, or warns. Every finding says how many, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import ibis
 import ibis.expr.types as ir
 
+from features.consents import without_refusals
 from features.dataset import Dataset
 from features.errors import ContractError, first_few
+from features.identity import APART, HUB, UNSURE, links_used
 
 if TYPE_CHECKING:
     import pandera.ibis as pa
@@ -50,6 +52,12 @@ COLUMNS: dict[str, dict[str, tuple[str, bool]]] = {
 }
 KEYS = {"events": ["event_id"], "customers": ["customer_id", "valid_from"], "aliases": ["alias", "customer_id", "linked_at"], "items": ["item_id"], "campaigns": ["campaign_id"]}
 INITIATORS = ("customer", "marketer")
+# Why a link joins nobody: code, what links need, what to do. (A device that is lent at times is nothing wrong.)
+WHY_NOT = {
+    HUB: ("HUB", "identifiers with at most {most_links} others (most_links)", "tills and test accounts join nobody; raise most_links under [identity] if these are persons"),
+    APART: ("NOT_ONE_PERSON", "to join accounts of one person, alike in {never_differ} and with at most {most_links} identifiers",
+            "each card and number stays with its first account; correct the links, or unlink them from a date on by unlinked_at"),
+    UNSURE: ("UNSURE_LINK", "a confidence of at least {least_confidence}", "harmless: such links wait; lower least_confidence under [identity] to use them")}
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class Finding:
 
     def sentence(self) -> str:
         """The finding in one line."""
-        return f"{self.code}: {self.table} needs {self.required}; found {self.count:,} that break it ({first_few(self.offenders)}); {self.fix}"
+        named = f" ({first_few(self.offenders)})" if self.offenders else ""
+        return f"{self.code}: {self.table} needs {self.required}; found {self.count:,} that break it{named}; {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,18 @@ RULES: tuple[Rule, ...] = (
     Rule("UNKNOWN_ITEM", "events", "warn", lambda d, t: _not_in(t.item_id, d, "items", "item_id"), "item_id known to items", "add the item; until then it has no category"),
     Rule("UNKNOWN_CAMPAIGN", "events", "quarantine", lambda d, t: _not_in(t.campaign_id, d, "campaigns", "campaign_id"), "campaign_id known to campaigns", "add the campaign"),
     Rule("NO_CUSTOMER_ID", "customers", "refuse", lambda d, t: t.customer_id.isnull() | (t.customer_id == ""), "a customer_id on every row", "supply the id or remove the row"),
+    Rule("NO_LINK", "aliases", "quarantine", lambda d, t: _is_empty(t["alias"]) | _is_empty(t.customer_id) | t.linked_at.isnull(),
+         "two identifiers and linked_at, from when they are known to be one person's", "supply them; a link without its time would tell the past what was learned later"),
+    Rule("LINK_TO_ITSELF", "aliases", "quarantine", lambda d, t: t["alias"] == t.customer_id, "links between two identifiers", "harmless: such links say nothing"),
+    Rule("UNKNOWN_ALIAS_KIND", "aliases", "quarantine", lambda d, t: ~t.alias_kind.isin(d.identity.all_kinds) | ~t.customer_kind.isin(d.identity.all_kinds),
+         "kinds of identifiers that are declared", "add the kind to kinds (of one person) or shared_kinds (lent at times) under [identity] in dataset.toml"),
+    Rule("UNLINKED_BEFORE", "aliases", "quarantine", lambda d, t: t.unlinked_at < t.linked_at, "unlinked_at not before linked_at", "correct the dates"),
     Rule("ENDS_BEFORE_START", "campaigns", "refuse", lambda d, t: t.end_at < t.start_at, "end_at not before start_at", "correct the dates"),
 )
+
+
+def _is_empty(value: ir.Value) -> ir.BooleanValue:
+    return value.isnull() | (value == "")
 
 
 def _busier_than_a_person(dataset: Dataset, events: ir.Table) -> ir.Table:
@@ -171,7 +190,10 @@ def hold(dataset: Dataset) -> tuple[Dataset, list[Finding]]:
     Grain of quarantine: one row per refused row and reason (table, reason, row_id).
     Raises: ContractError with every finding that refuses the data, never only the first.
     """
-    findings: list[Finding] = []
+    dataset, left_out = without_refusals(dataset)
+    # Only how many: of whoever is erased nothing is kept, not even the number of an event.
+    findings = [Finding(code, "customers", "quarantine", n, (), required, "harmless: nothing is built of them") for code, n, required in (
+        ("ERASED", left_out["erased"], "persons who are not erased"), ("NO_PROFILING", left_out["no_profiling"], "persons who may be profiled")) if n]
     tables = dict(dataset.tables)
     quarantined: list[ir.Table] = []
     for rule in RULES:
@@ -195,6 +217,9 @@ def hold(dataset: Dataset) -> tuple[Dataset, list[Finding]]:
         if finding:
             findings.append(finding)
             quarantined.append(repeated)
+    if "aliases" in tables:
+        # The same sighting told twice is one.
+        tables["aliases"] = tables["aliases"].distinct()
     engine = dataset.engine
     clean = {name: engine.create_table(f"clean_{name}", table, overwrite=True) for name, table in tables.items() if name != "quarantine"}
     for name, table in clean.items():
@@ -204,7 +229,19 @@ def hold(dataset: Dataset) -> tuple[Dataset, list[Finding]]:
         raise ContractError(f"{dataset.name} breaks the contract:\n  " + "\n  ".join(finding.sentence() for finding in refused))
     empty = ibis.memtable([], schema={"table": "string", "reason": "string", "row_id": "string"})
     clean["quarantine"] = engine.create_table("quarantine", ibis.union(empty, *quarantined) if quarantined else empty, overwrite=True)
-    return replace(dataset, tables=clean), findings
+    dataset = replace(dataset, tables=clean)
+    return dataset, findings + (_unjoined(dataset) if "aliases" in clean else [])
+
+
+def _unjoined(dataset: Dataset) -> list[Finding]:
+    """Links that join nobody by all that is known today, and why."""
+    links = links_used(dataset, [dataset.observed_until.replace(microsecond=0)])
+    told = links.filter(links.use.isin(list(WHY_NOT))).group_by("use").agg(n=lambda t: t.count(), first=lambda t: t["alias"].min(), last=lambda t: t["alias"].max())
+    found = []
+    for row in told.order_by("use").to_pyarrow().to_pylist():
+        code, required, fix = WHY_NOT[row["use"]]
+        found.append(Finding(code, "aliases", "warn", row["n"], tuple(dict.fromkeys((row["first"], row["last"]))), required.format(**asdict(dataset.identity)), fix))
+    return found
 
 
 def _without_repeats(events: ir.Table) -> tuple[ir.Table, ir.Table, Finding | None]:

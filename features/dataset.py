@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ibis.expr.types as ir
 
@@ -43,6 +43,17 @@ class IdentityRules:
     most_links: int = 100
     least_confidence: float = 0.95
     never_differ: tuple[str, ...] = ("birth_date", "birthday", "date_of_birth", "birth_year")
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "IdentityRules":
+        """The rules that are declared, the others as usual; lists may stand for tuples."""
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+        return cls(**values)
+
+    @property
+    def all_kinds(self) -> tuple[str, ...]:
+        """Every kind that is known, the most trusted first."""
+        return (*self.kinds, *self.shared_kinds)
 
 
 @dataclass(frozen=True)

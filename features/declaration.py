@@ -10,7 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from features.contracts import COLUMNS
-from features.errors import ContractError
+from features.dataset import IdentityRules
+from features.errors import ContractError, first_few
 from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
@@ -29,6 +30,7 @@ _TASK = {
 KEYS: dict[str, Any] = {
     "name": str, "zone": str, "currency": str, "observed_until": (str, datetime, date), "licence": str, "simulated": bool, "consent": str, "sensitive": [str],
     "marketer_kinds": [str], "bot_events_per_hour": int, "testers": [str], "data": str, "encoding": str,
+    "identity": {"kinds": [str], "shared_kinds": [str], "most_links": int, "least_confidence": float, "never_differ": [str]},
     "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool}},
     "tasks": {ANY: _TASK}}
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", date: "a date", datetime: "a time"}
@@ -107,6 +109,19 @@ def line_of(text: str, place: tuple[str, ...]) -> int:
         elif header == place[:len(header)] and place[-1] in re.findall(r"[\"']?([^\s\"'={},.]+)[\"']?\s*=", line):
             return number
     return 1
+
+
+def identity_of(said: dict[str, Any]) -> IdentityRules:
+    """How identifiers become persons. Raises: ContractError for rules that make no sense."""
+    rules = IdentityRules.from_json(said.get("identity", {}))
+    twice = sorted({kind for kind in rules.all_kinds if rules.all_kinds.count(kind) > 1})
+    if twice or not rules.kinds:
+        raise ContractError(
+            f"identity.kinds and shared_kinds in dataset.toml need each kind once, and one kind of person at least, found {first_few(twice) or 'none'}; correct them")
+    if rules.most_links < 1 or not 0 < rules.least_confidence <= 1:
+        raise ContractError(
+            f"identity in dataset.toml needs most_links of 1 or more and least_confidence above 0 and up to 1, found {rules.most_links} and {rules.least_confidence}; correct them")
+    return rules
 
 
 def tasks_of(said: dict[str, Any], currency: str, default: bool = True) -> tuple[Task, ...]:

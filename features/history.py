@@ -2,7 +2,8 @@
 
 An event is seen at as_of if it happened and had arrived before, by whoever its identifier was then known to be. Almost always, what one moment sees of a
 person is the beginning of what the next sees; then one timeline serves all moments. Where it is not, because an event was on its way, a session under way
-or a link between identifiers not yet known at a moment, that person has a timeline of its own for that moment. So histories are read once, however many moments are asked, and no moment sees more than it knew.
+or a link between identifiers not yet known at a moment, that person has a timeline of its own for that moment.
+So histories are read once, however many moments are asked, and no moment sees more than it knew.
 """
 
 from collections.abc import Iterator, Sequence

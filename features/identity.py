@@ -69,7 +69,7 @@ def identifiers(dataset: Dataset) -> ir.Table:
     def made() -> ir.Table:
         links, rules = dataset.tables["aliases"], dataset.identity
         ends = links.select(identifier="alias", kind="alias_kind", since="linked_at").union(links.select(identifier="customer_id", kind="customer_kind", since="linked_at"))
-        rank = ends.kind.cases(*((kind, i) for i, kind in enumerate((*rules.kinds, *rules.shared_kinds))), else_=len(rules.kinds) + len(rules.shared_kinds))
+        rank = ends.kind.cases(*((kind, i) for i, kind in enumerate(rules.all_kinds)), else_=len(rules.all_kinds))
         nodes = ends.mutate(rank=rank.cast("int64")).group_by("identifier").agg(rank=lambda t: t["rank"].min(), since=lambda t: t.since.min())
         number = ibis.row_number().over(order_by=[nodes["rank"], nodes.since, nodes.identifier])
         return nodes.mutate(node=number.cast("int64"))
@@ -89,9 +89,11 @@ def links_used(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
         usable = held.filter(is_sure).anti_join(hubs.rename(a="node"), ["moment", "a"]).anti_join(hubs.rename(b="node"), ["moment", "b"])
         usable = _settled(dataset, usable)
         personal = usable.filter(ibis.greatest(usable.rank_a, usable.rank_b) < len(rules.kinds))
-        doubtful = _settled(dataset, personal.semi_join(_broken(dataset, personal), ["moment", "a"]))
+        found = _settled(dataset, _connected(dataset, personal))
+        doubtful = _settled(dataset, personal.semi_join(_broken(dataset, found), ["moment", "a"]))
         apart = _settled(dataset, doubtful.anti_join(_first_of_each(doubtful), "row").select("row"))
-        found = _settled(dataset, _connected(dataset, personal.anti_join(apart, "row")))
+        if int(apart.count().to_pyarrow().as_py()):
+            found = _settled(dataset, _connected(dataset, personal.anti_join(apart, "row")))
         owned = owned_links(dataset.engine, usable.filter(ibis.greatest(usable.rank_a, usable.rank_b) >= len(rules.kinds)), found, len(rules.kinds))
         use = ibis.cases(
             (~is_sure, UNSURE), (~held.row.isin(usable.row), HUB), (held.row.isin(apart.row), APART),
@@ -130,9 +132,8 @@ def _connected(dataset: Dataset, links: ir.Table) -> ir.Table:
     return found.select(moment=found.node // _MOST_IDENTIFIERS, node=found.node % _MOST_IDENTIFIERS, root=found.root % _MOST_IDENTIFIERS)
 
 
-def _broken(dataset: Dataset, links: ir.Table) -> ir.Table:
+def _broken(dataset: Dataset, nodes: ir.Table) -> ir.Table:
     """Grain: moment x `a`, identifiers of what cannot be one person: too many, or accounts that differ in what never differs."""
-    nodes = _settled(dataset, _connected(dataset, links))
     counts = nodes.group_by(["moment", "root"]).agg(n=nodes.count())
     wrong = counts.filter(counts.n > dataset.identity.most_links).select("moment", "root")
     people = dataset.tables.get("customers")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from features.contracts import Finding, hold
-from features.dataset import Attribute, Dataset
+from features.dataset import Attribute, Dataset, IdentityRules
 from features.files import sha256, write_json
 from features.tasks import Task
 
 # Modules that work on clean tables: a change in them leaves the clean tables as they are.
-_AFTER = ("__main__", "base", "catalogue", "consents", "feature", "history", "kept", "labels", "lock", "progress", "seeds", "snapshots", "streams", "windows")
-FEATURE_CODE = ("catalogue", "feature", "history", "snapshots", "streams", "windows")
+_AFTER = ("__main__", "base", "catalogue", "feature", "history", "kept", "labels", "lock", "progress", "seeds", "snapshots", "streams", "windows")
+FEATURE_CODE = ("catalogue", "components", "feature", "history", "identity", "moments", "sharing", "snapshots", "streams", "windows")
 BASE_CODE = (*FEATURE_CODE, "base", "consents", "labels")
 # Rows of a table that are held in memory.
 MOST_IN_MEMORY = 5_000_000
@@ -68,7 +68,7 @@ def _write(dataset: Dataset, findings: list[Finding], folder: Path) -> None:
             "name": dataset.name, "zone": dataset.zone, "currency": dataset.currency, "observed_from": dataset.observed_from.isoformat(),
             "observed_until": dataset.observed_until.isoformat(), "tasks": [asdict(task) for task in dataset.tasks], "fingerprint": dataset.fingerprint,
             "attributes": [asdict(attribute) for attribute in dataset.attributes], "not_applicable": dataset.not_applicable, "licence": dataset.licence,
-            "consent": dataset.consent, "is_simulated": dataset.is_simulated}
+            "consent": dataset.consent, "identity": asdict(dataset.identity), "is_simulated": dataset.is_simulated}
         write_json(aside / "dataset.json", {"tables": list(dataset.tables), "dataset": said, "findings": [asdict(finding) for finding in findings]})
         aside.rename(folder)
     finally:
@@ -92,7 +92,8 @@ def _read(folder: Path) -> tuple[Dataset, list[Finding]]:
     dataset = Dataset(
         told["name"], told["zone"], told["currency"], datetime.fromisoformat(told["observed_from"]), datetime.fromisoformat(told["observed_until"]), engine, tables,
         tuple(Task.from_json(task) for task in told["tasks"]), told["fingerprint"], tuple(Attribute(**attribute) for attribute in told["attributes"]),
-        told["not_applicable"], told["licence"], told["consent"], is_simulated=told["is_simulated"])
+        told["not_applicable"], told["licence"], told["consent"],
+        identity=IdentityRules.from_json(told["identity"]), is_simulated=told["is_simulated"])
     return dataset, findings
 
 

@@ -11,9 +11,9 @@ import ibis.expr.types as ir
 from features.dataset import Dataset
 from features.errors import ContractError, UsageError, first_few
 from features.feature import Feature
-from features.moments import KEY
 from features.identity import in_hindsight
 from features.labels import eligible, local_midnight
+from features.moments import KEY
 from features.streams import ROLES, needs_of
 from features.tasks import Seeds, Task
 

@@ -52,7 +52,7 @@ def _taken(engine: BaseBackend, seen: ir.Table) -> ir.Table:
         won = engine.create_table(gen_name("won"), left.filter(~left.place.isin(same_node.place) & ~left.place.isin(same_time.place)))
         lost = _at_the_same_time(left, won).select("place")
         taken = engine.create_table(gen_name("taken"), taken.union(won.select("moment", "node", "person")))
-        left = engine.create_table(gen_name("pairs"), left.anti_join(won, ["moment", "node"]).filter(lambda t: ~t.place.isin(lost.place)))
+        left = engine.create_table(gen_name("pairs"), left.filter(~left.place.isin(lost.place)).anti_join(won, ["moment", "node"]))
     return taken
 
 

@@ -21,8 +21,8 @@ from features.dataset import Dataset
 from features.errors import ContractError, UsageError, first_few
 from features.feature import Feature
 from features.files import written_whole
-from features.moments import KEY
 from features.labels import eligible
+from features.moments import KEY
 from features.seeds import event_seeds, excluded_columns, require_seeds, seed_moments
 from features.tasks import Task
 from training import metrics
