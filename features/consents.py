@@ -29,8 +29,11 @@ def without_refusals(dataset: Dataset) -> tuple[Dataset, dict[str, int]]:
     known = dataset.tables["events"].select("customer_id").distinct()
     if "customers" in dataset.tables:
         known = known.union(dataset.tables["customers"].select("customer_id"), distinct=True)
-    said = _said(dataset, dataset.observed_until, PROFILING)
-    persons = in_hindsight(dataset, known).left_join(said, "person").drop("person_right")
+    persons = in_hindsight(dataset, known)
+    if "customers" in dataset.tables:
+        persons = persons.left_join(_said(dataset, dataset.observed_until, PROFILING), "person").drop("person_right")
+    else:
+        persons = persons.mutate(is_erased=ibis.literal(False), says=ibis.null("boolean"))
     is_erased = persons.is_erased.fill_null(False)
     persons = dataset.engine.create_table(gen_name("consents"), persons.select(
         "customer_id", "person", is_erased=is_erased, is_refused=~is_erased & ~persons.says.fill_null(means)))

@@ -265,7 +265,8 @@ def _schema_findings(name: str, table: ir.Table) -> list[Finding]:
     try:
         schema(name).validate(table, lazy=True)
     except pandera.errors.SchemaErrors as errors:
-        return [_finding_of(name, error, table) for error in errors.schema_errors]
+        # In a table without rows pandera finds nulls where there is nothing.
+        return [finding for finding in (_finding_of(name, error, table) for error in errors.schema_errors) if finding.count]
     return []
 
 

@@ -24,5 +24,4 @@ def test_the_base_holds_everybody_known_and_who_each_task_asks_about(given, tmp_
         ("silent", False, 0),
     ]
     about = json.loads((tmp_path / "features" / "base.json").read_text())
-    assert about == {"data": dataset.name, "fingerprint": dataset.fingerprint, "as_of": "2026-03-30T16:00:00Z", "currency": "CNY", "tasks": ["churn"],
-                     "left_out": {"erased": 0, "no_profiling": 0}}
+    assert about == {"data": dataset.name, "fingerprint": dataset.fingerprint, "as_of": "2026-03-30T16:00:00Z", "currency": "CNY", "tasks": ["churn"]}
