@@ -30,6 +30,13 @@ def main() -> None:
     describe = commands.add_parser("describe", help="the data dictionary", epilog="example: python -m features describe --json")
     describe.add_argument("--data", default="complete-journey", metavar="DATA")
     describe.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
+    identity = commands.add_parser(
+        "identity", help="which identifiers are one person, and why",
+        epilog="example: python -m features identity shop --why C00000004 dv_e9aa5d2b2fae8550 --as-of 2024-09-01")
+    identity.add_argument("data", metavar="DATA")
+    identity.add_argument("--as-of", metavar="T", help="as was known then (the end of the data)")
+    identity.add_argument("--why", nargs=2, metavar="ID", help="two identifiers: the links that make them one person, or why not")
+    identity.add_argument("--out", type=Path, help="a .parquet or .csv file of identifier, as_of, person")
     simulate = commands.add_parser(
         "simulate", help="write a simulated shop whose truth is known",
         description="Writes a folder in the contract's form, with the truth under truth/ (people, moments, effects, identifiers, dirt). The same seed gives the same bytes.",
@@ -41,7 +48,7 @@ def main() -> None:
     simulate.add_argument("--dirt", nargs="+", default=[], metavar="NAME", help="what goes wrong in the source: all, or names such as duplicates or late=0.05")
     simulate.add_argument("--without", default="", metavar="DRIVER", help="leave out a planted driver: slow_payment, unanswered or pressure")
     given = parser.parse_args()
-    {"check": _check, "build": _build, "describe": _describe, "simulate": _simulate}[given.command](given)
+    {"check": _check, "build": _build, "describe": _describe, "identity": _identity, "simulate": _simulate}[given.command](given)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -118,6 +125,38 @@ def _build(given: argparse.Namespace) -> None:
     if absent:
         steps.say(f"{len(absent)} features are absent, for lack of {', '.join(sorted(set(absent.values())))}")
     print(given.out)
+
+
+def _identity(given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from features.contracts import hold
+    from features.engine import write_table
+    from features.identity import persons
+    from features.progress import Steps
+    from features.sources import open_dataset
+    from features.why import summary, why
+
+    if given.out and given.out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"--out must end in .parquet or .csv, found {given.out.name}; name it so")
+    with Steps().step("read", f"reading {given.data}"):
+        dataset, _ = hold(open_dataset(given.data))
+    as_of = _moment(given.as_of, dataset.zone) if given.as_of else dataset.observed_until.replace(microsecond=0)
+    said = summary(dataset, as_of)
+    if given.why:
+        print("\n".join(why(dataset, *given.why, as_of)))
+        return
+    table = Table(title=f"{said['identifiers']:,} identifiers, {said['persons']:,} persons by {as_of} UTC")
+    for column in ("kind", "what becomes of the link", "links"):
+        table.add_column(column)
+    for row in said["links"]:
+        table.add_row(row["alias_kind"], row["use"], f"{row['n']:,}")
+    Console().print(table)
+    print(f"{said['of_several_accounts']:,} persons have several accounts, {said['strangers']:,} none; the largest has {said['largest']} identifiers")
+    if given.out:
+        write_table(persons(dataset, [as_of]).order_by(["person", "identifier"]), given.out)
+        print(given.out)
 
 
 def _moment(text: str, zone: str) -> datetime:

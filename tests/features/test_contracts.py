@@ -112,7 +112,7 @@ def test_good_rows_pass_whole(folder_of):
 
 def test_every_rule_has_a_planted_defect_of_its_level():
     levels = {"quarantine": set(QUARANTINED), "warn": set(WARNED), "refuse": {code for code, _ in REFUSED} - {"DUPLICATE_KEY", "MISSING_VALUE"}}
-    assert levels == {level: {rule.code for rule in RULES if rule.level == level} for level in levels}
+    assert levels == {level: {rule.code for rule in RULES if rule.level == level and rule.table != "aliases"} for level in levels}, "those of links stand in test_identity"
 
 
 @pytest.mark.parametrize("code", QUARANTINED)
