@@ -115,7 +115,7 @@ def purchases(history: Rows) -> Rows:
     n_promoted, hour, weekday, day, month (1 to 12), is_weekend, is_morning (before 12:00), is_evening (after 18:00), gap (seconds to the basket before),
     gap_squared, is_comeback (after a silence as of one who had left), is_switch (another channel than the basket before).
     """
-    lines, starts = _by_session(_bought(history))
+    lines, starts, first = _by_session(_bought(history))
     told = lines.columns
     local, amount = _least(told["local"], starts), _total(told["amount_minor"], starts)
     discount, n_lines = _total(told["discount_minor"], starts), np.diff(np.append(starts, len(lines)))
@@ -123,7 +123,7 @@ def purchases(history: Rows) -> Rows:
     baskets = Rows(lines.line[starts], _least(lines.at, starts), {
         "channel": told["channel"][starts], "amount_minor": amount, "amount_squared": np.where(amount == UNKNOWN, UNKNOWN, amount * amount),
         "discount_minor": discount, "is_discounted": (discount > 0).astype(np.int64), "n_lines": n_lines, "is_single": (n_lines == 1).astype(np.int64),
-        "n_units": _total(told["quantity"], starts), "n_promoted": _total(told["is_promoted"], starts), "month": month, **_clock(local)}).ordered()
+        "n_units": _total(told["quantity"], starts), "n_promoted": _total(told["is_promoted"], starts), "month": month, **_clock(local)}).where(first)
     gap = _gap(baskets)
     return replace(baskets, columns={
         **baskets.columns, "gap": gap, "gap_squared": np.where(gap == UNKNOWN, UNKNOWN, gap * gap), "is_comeback": _is_comeback(baskets, gap),
@@ -157,7 +157,7 @@ def visits(history: Rows) -> Rows:
     """
     own = _own(history)
     own = replace(own, columns={**own.columns, "stage": _stages(own)})
-    rows, starts = _by_session(own.where(~np.logical_or.reduce([own.is_("kind", kind) for kind in LATER])))
+    rows, starts, first = _by_session(own.where(~np.logical_or.reduce([own.is_("kind", kind) for kind in LATER])))
     n, stage = np.diff(np.append(starts, len(rows))), rows.columns["stage"]
     end, furthest = starts + n - 1, np.maximum.reduceat(stage, starts) if len(starts) else stage
     is_back = np.r_[False, (stage[1:] < stage[:-1]) & (stage[1:] > 0)][:len(rows)]
@@ -168,7 +168,7 @@ def visits(history: Rows) -> Rows:
         "is_bounce": ((n == 1) & (furthest < BOUGHT)).astype(np.int64), "is_bought": (furthest == BOUGHT).astype(np.int64),
         "is_deep": ((stage[starts] >= LOOKED) & (stage[starts] < BOUGHT)).astype(np.int64), "n_looks": _total((stage == LOOKED).astype(np.int64), starts),
         "n_searches": _total(rows.is_("kind", "search").astype(np.int64), starts), "n_back": _total(is_back.astype(np.int64), starts),
-        **_clock(rows.columns["local"][starts])}).where(furthest > 0).ordered()
+        **_clock(rows.columns["local"][starts])}).where(first[furthest[first] > 0])
     return replace(found, columns={**found.columns, "gap": _gap(found), "is_switch": _is_switch(found, "channel")}, named=history.named)
 
 
@@ -231,14 +231,15 @@ def treatments(history: Rows) -> Rows:
     return history.where(history.columns["is_own"] == 0)
 
 
-def _by_session(rows: Rows) -> tuple[Rows, Array]:
-    """The rows by line and session, and where each session starts; without a session each row is one."""
+def _by_session(rows: Rows) -> tuple[Rows, Array, Array]:
+    """The rows by line and session, where each session starts among them, and the sessions in the order of their first rows."""
     if (rows.columns["session_id"] == UNKNOWN).all():
-        return rows, np.arange(len(rows))
+        return rows, np.arange(len(rows)), np.arange(len(rows))
     session = _sessions(rows)
-    order = np.lexsort((rows.at, session, rows.line))
+    order = np.lexsort((session, rows.line))
     rows, session = rows.where(order), session[order]
-    return rows, np.flatnonzero(np.r_[True, (rows.line[1:] != rows.line[:-1]) | (session[1:] != session[:-1])][:len(rows)])
+    starts = np.flatnonzero(np.r_[True, (rows.line[1:] != rows.line[:-1]) | (session[1:] != session[:-1])][:len(rows)])
+    return rows, starts, np.argsort(order[starts])
 
 
 def _sessions(rows: Rows) -> Array:

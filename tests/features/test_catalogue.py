@@ -91,8 +91,9 @@ def test_what_does_not_need_a_column_has_the_same_value_without_it(column):
     kinds = [*whole.KINDS, "campaign_received", *["purchase"] * 10, *["product_view"] * 5]
     events = [
         {"event_id": str(i), "event_at": datetime(2017, 3, 1) - timedelta(seconds=draw.randrange(10**7)), "kind": draw.choice(kinds),
-         "session_id": draw.choice([None, f"s{i // 4}"]), "channel": draw.choice("abc"), "item_id": draw.choice("ij"), "category": draw.choice("klm"), "brand": draw.choice("no"), "quantity": draw.randrange(1, 4),
-         "amount": draw.randrange(1, 99), "discount": draw.randrange(3), "is_promoted": draw.choice([True, False]), "value": draw.randrange(1, 9)} for i in range(150)]
+         "session_id": draw.choice([None, f"s{i // 4}"]), "channel": draw.choice("abc"), "item_id": draw.choice("ij"), "category": draw.choice("klm"),
+         "brand": draw.choice("no"), "quantity": draw.randrange(1, 4), "amount": draw.randrange(1, 99), "discount": draw.randrange(3),
+         "is_promoted": draw.choice([True, False]), "value": draw.randrange(1, 9)} for i in range(150)]
     portrait = Portrait(tuple(feature for feature in GROCER if feature.family != "profile"), "UTC", "USD")
     full, without_it = (portrait.of(rows, datetime(2017, 3, 1)) for rows in (events, [{**event, column: None} for event in events]))
     inner = {"amount": "amount_minor", "discount": "discount_minor"}.get(column, column)
