@@ -132,7 +132,7 @@ def _of_texts(people: ir.Table, name: str, facts: Facts, form: Form) -> tuple[Ki
         if len(formats) > 1:
             return "text", f"a declared time_format (day and month of {sample[0]} could change places: in [tables.customers] {declare})", form
         return "date", f"read as dates of the form {formats[0]}", Form(formats[0])
-    if number_forms(sample):
+    if not facts.n_codes and number_forms(sample):
         return "text", f"a declared decimal and thousands in [tables.customers] (numbers such as {sample[0]} can be read in two ways)", form
     if facts.n_different > max(FEW, 0.3 * facts.n_customers) and ((facts.words or 0) >= MANY_WORDS or (facts.letters or 0) > MANY_LETTERS):
         return "text", "values that repeat (it is written freely)", form

@@ -84,7 +84,7 @@ def _supply(dataset: Dataset) -> set[str]:
         filled = [column for column, n in row.items() if n]
         has |= {f"kind:{kind}", *filled}
         if initiator == "marketer":
-            has.add("contacts")
+            has |= {"contacts", *(f"{column} of contacts" for column in filled)}
         else:
             roles = [role for role, kinds in ROLES.items() if kind in kinds]
             has |= {*(f"role:{role}" for role in roles), *(f"{column} of {role}" for column in filled for role in roles)}

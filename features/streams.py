@@ -30,8 +30,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "checkout": tuple(kind for kind, stage in STAGES.items() if stage == CHECKOUT), "payment_failed": ("payment_failed",), "referral": ("invitation", "referral")}
 # A role's events that are another's too: a complaint is a contact with service, a failed payment a checkout.
 _WITHIN = {"complaint": "service", "payment_failed": "checkout"}
-# How long a silence is that a customer comes back from, in usual pauses, and the usual pause where there is none yet.
-GONE, USUAL_DAYS = 4, 28
+# How long a silence is that a customer comes back from, in usual pauses; the usual pause where there is none yet, and the shortest that counts as one.
+GONE, USUAL_DAYS, SHORTEST_PAUSE_DAYS = 4, 28, 7
 # A journey to a purchase is over after so long a silence; a purchase so soon after a message may be its answer.
 JOURNEY_DAYS, ANSWER_DAYS = 30, 7
 
@@ -269,12 +269,12 @@ def _gap(rows: Rows) -> Array:
 
 
 def _is_comeback(rows: Rows, gap: Array) -> Array:
-    """1 where a gap is more than four times the mean of those before it, UNKNOWN for the first row. (The gaps before it add up to a span of time.)"""
+    """1 where a gap is more than four weeks and four times the mean of those before it, UNKNOWN for the first row. (Those add up to a span of time.)"""
     place = np.arange(len(rows))
     start = np.maximum.accumulate(np.where(gap == UNKNOWN, place, 0)) if len(rows) else place
     n = np.maximum(place - start - 1, 0)
     span = np.where(n > 0, rows.at[np.maximum(place - 1, 0)] - rows.at[start], 0)
-    usual = np.where(n > 0, np.maximum(span, n * DAY), USUAL_DAYS * DAY)
+    usual = np.where(n > 0, np.maximum(span, n * SHORTEST_PAUSE_DAYS * DAY), USUAL_DAYS * DAY)
     return np.where(gap == UNKNOWN, UNKNOWN, gap * np.maximum(n, 1) > GONE * usual)
 
 
@@ -343,6 +343,6 @@ STREAMS: dict[str, Stream] = {
     "visits": Stream(visits, ("is_own", "kind", "session_id", "local", "channel"), _STEPS, {"channel": ("channel",), "is_switch": ("channel",)}, ("browsing",)),
     "journeys": Stream(
         journeys, ("is_own", "kind", "session_id", "item_id"), _STEPS, {"n_relooks": ("item_id of look",), "n_relooks_open": ("item_id of look",)}, ("browsing",)),
-    "treatments": Stream(treatments, ("is_own", "kind"), (), {"campaign_end": ("table:campaigns",), "channel": ("channel",)}, ("contacts",)),
+    "treatments": Stream(treatments, ("is_own", "kind"), (), {"campaign_end": ("table:campaigns",), "channel": ("channel of contacts",)}, ("contacts",)),
     "answers": Stream(answers, ("is_own", "kind", "session_id"), (*_OPENS, *_PURCHASE), {"n_unanswered": ("role:open",), "open_seconds": ("role:open",)}, ("contacts",)),
 }

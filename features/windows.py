@@ -270,11 +270,15 @@ def _by_value(rows: Rows, by: str) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Totals:
-    """What each value of `by` holds in each cell, ordered by cell. Shape: (pair,); `newest` is the value's newest row there."""
+    """What each value of `by` holds in each cell. Shape: (slot,): one for each cell and value of its line, also where the window holds none of it.
+
+    `slot` and `row` tell of each pair of cell and row where it is counted, and which row it is.
+    """
 
     cell: Array
     total: Array
-    newest: Array
+    slot: Array
+    row: Array
 
 
 def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
@@ -282,18 +286,35 @@ def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) 
     rows, begins, ends = _of_known(rows, begins, ends, *_both(asked))
     is_decayed = asked.statistic.startswith("decayed")
 
+    def coded() -> tuple[Array, Array]:
+        """The place of each row's value among those of its line, and how many the line has."""
+        order, again = _by_value(rows, asked.by)
+        line = rows.line[order]
+        starts = np.flatnonzero(np.r_[True, line[1:] != line[:-1]][:len(rows)])
+        number, sizes = np.cumsum(np.r_[True, ~again][:len(rows)]) - 1, np.diff(np.append(starts, len(rows)))
+        code, width = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        code[order] = number - np.repeat(number[starts], sizes)
+        width[order] = np.repeat(np.maximum.reduceat(number, starts) - number[starts] + 1, sizes) if len(rows) else number
+        return code, width
+
+    def slots() -> tuple[Array, Array]:
+        code, width = rows.keeping(("code", asked.by), coded)
+        there, widths = ends > begins, np.zeros(len(cells), np.int64)
+        widths[there] = width[begins[there]]
+        cell, row = _pairs(rows, begins, ends, asked)
+        return np.repeat(np.arange(len(cells)), widths), (np.cumsum(widths) - widths)[cell] + code[row]
+
     def totals() -> Totals:
-        cell, row = _arranged(rows, begins, ends, asked, ("by", asked.by), lambda: _by_value(rows, asked.by)[0])
-        values = rows.columns[asked.by][row]
-        starts = np.flatnonzero(np.r_[True, (cell[1:] != cell[:-1]) | (values[1:] != values[:-1])][:len(cell)])
-        if not len(starts):
-            return Totals(cell, cell, cell)
-        ends_of = np.append(starts, len(cell))[1:]
+        cell, slot = rows.keeping(("slots", asked.by, asked.window), slots)
+        whose, row = _pairs(rows, begins, ends, asked)
         if is_decayed:
-            total = np.add.reduceat(_weights(rows, cells, cell, row, asked.column), starts)
+            total = np.bincount(slot, _weights(rows, cells, whose, row, asked.column), len(cell))
+        elif asked.column:
+            # (Sums of whole numbers are exact in floating point up to 2 ** 53.)
+            total = np.bincount(slot, rows.columns[asked.column][row], len(cell)).astype(np.int64)
         else:
-            total = np.add.reduceat(rows.columns[asked.column][row], starts) if asked.column else ends_of - starts
-        return Totals(cell[starts], total, row[ends_of - 1])
+            total = np.bincount(slot, minlength=len(cell))
+        return Totals(cell, total, slot, row)
 
     return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)
 
@@ -323,9 +344,9 @@ def _both(asked: Aggregate) -> tuple[str, ...]:
 def _favourite(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The value with the largest total, among equals the one met last; UNKNOWN where there is none."""
     rows, by = _by(rows, cells, begins, ends, asked)
-    is_best = by.total == _most(by, cells)[by.cell]
+    is_best = (by.total == _most(by, cells)[by.cell])[by.slot]
     newest = np.full(len(cells), -1)
-    np.maximum.at(newest, by.cell[is_best], by.newest[is_best])
+    np.maximum.at(newest, by.cell[by.slot[is_best]], by.row[is_best])
     return np.where(newest >= 0, np.append(rows.columns[asked.by], UNKNOWN)[newest], UNKNOWN)
 
 

@@ -41,7 +41,7 @@ RHYTHM: tuple[Feature, ...] = (
     Feature("overdue_share_{d}d", "behaviour", Formula(ratio, (_BASKETS("shorter", "gap", LONGEST), _N_GAPS)), "share",
             "share of the own pauses that were shorter than the present silence, last {d} days", "短于当前沉默时长的购买间隔占比（近{d}天）"),
     Feature("comebacks_count_ever", "behaviour", _BASKETS("sum", "is_comeback", EVER), "purchases",
-            "purchases after a silence of more than four of the pauses before", "久未购买后的回归次数", 0),
+            "purchases after a long silence (four weeks, and four of the pauses before)", "久未购买（四周且四个以往间隔）后的回归次数", 0),
     Feature("days_since_comeback", "behaviour", Formula(days, (_COMEBACKS("min", "age", EVER),)), "days", "days since they last came back after a long silence", "距上次回归天数"),
 )
 HOURS: tuple[Feature, ...] = (

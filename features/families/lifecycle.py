@@ -3,7 +3,7 @@
 import numpy as np
 
 from features.feature import EVER, LONGEST, SHORTEST, Aggregate, Feature, Formula, Numbers, days, known, over, ratio, surely
-from features.streams import GONE, USUAL_DAYS
+from features.streams import GONE, SHORTEST_PAUSE_DAYS, USUAL_DAYS
 
 _BASKETS, _COMEBACKS, _VISITS = over("purchases"), over("purchases", ("is_comeback", "1")), over("visits")
 _N_LONG, _N_SHORT, _LAST, _FIRST = _BASKETS(window=LONGEST), _BASKETS(window=SHORTEST), _BASKETS("min", "age", EVER), _BASKETS("max", "age", EVER)
@@ -15,7 +15,7 @@ STAGES = (("prospect", "潜在"), ("new", "新客"), ("active", "活跃"), ("sli
 
 
 def _usual(gap: Numbers) -> Numbers:
-    return np.where(np.isnan(gap), USUAL_DAYS * 86400.0, np.maximum(gap, 86400.0))
+    return np.where(np.isnan(gap), USUAL_DAYS * 86400.0, np.maximum(gap, SHORTEST_PAUSE_DAYS * 86400.0))
 
 
 def _stage(n: Numbers, first: Numbers, last: Numbers, gap: Numbers) -> Numbers:

@@ -71,7 +71,8 @@ NEEDED = {
     "affinity_category_112d": {"category", "amount_minor"}, "brand_repeat_share_112d": {"brand"}, "item_gap_median_112d_days": {"item_id"},
     "looked_category_112d": {"role:look", "category of look"}, "rating_last": {"role:rating", "value of rating"}, "nps_group": {"role:nps", "value of nps"},
     "redemptions_count_28d": {"kind:coupon_redemption"}, "redemption_rate_ever": {"kind:coupon_redemption", "kind:campaign_received", "contacts"},
-    "campaigns_open_count": {"kind:campaign_received", "contacts", "table:campaigns"}, "contacts_count_28d": {"contacts"}, "open_rate_112d": {"role:open", "contacts"},
+    "campaigns_open_count": {"kind:campaign_received", "contacts", "table:campaigns"}, "contacts_count_28d": {"contacts"}, "contact_channels_nunique_112d": {"contacts", "channel of contacts"},
+    "open_rate_112d": {"role:open", "contacts"},
     "unanswered_contacts_count": {"role:open", "contacts"}, "relooks_to_purchase_mean_112d": {"browsing", "item_id of look"}, "complaints_count_28d": {"role:complaint"}}
 
 
@@ -166,7 +167,7 @@ def without(dataset, need):
     elif what.startswith(("kind:", "role:")):
         tables["events"] = events.filter(~events.kind.isin(ROLES[what[5:]] if what.startswith("role:") else [what[5:]]))
     else:
-        is_told = ~events.kind.isin(ROLES[role]) if role else ibis.literal(False)
+        is_told = events.initiator == "customer" if role == "contacts" else ~events.kind.isin(ROLES[role]) if role else ibis.literal(False)
         tables["events"] = events.mutate(**{what: ibis.ifelse(is_told, events[what], ibis.null(events[what].type()))})
     return replace(dataset, tables=tables)
 

@@ -238,6 +238,7 @@ CASES = {
             "days_since_full_price": None,
         },
     ),
+    "four weeks are no long silence": ([buy("01-01 00:00:00"), buy("01-02 00:00:00"), buy("01-30 00:00:00")], {"comebacks_count_ever": 0}),
     "back after a long silence": (  # Pauses of four days, then one of 78: active again since then.
         [buy("01-01 00:00:00"), buy("01-05 00:00:00"), buy("01-09 00:00:00"), buy("03-28 00:00:00")],
         {"comebacks_count_ever": 1, "days_since_comeback": 4.0, "lifecycle_stage": "active", "lifecycle_stage_days": 4.0, "overdue_share_56d": 0.0},
@@ -268,9 +269,9 @@ CASES = {
         [buy("01-01 00:00:00"), buy("02-01 00:00:00"), buy("03-01 00:00:00"), buy("03-25 00:00:00")],
         {"lifecycle_stage": "active", "lifecycle_stage_days": 34.0},
     ),
-    "stage: dormant": (  # Usual pause 2 days, silent for 88: since day 8.
+    "stage: dormant": (  # Usual pause 2 days, which counts as a week; silent for 88: since day 28.
         [buy("01-01 00:00:00"), buy("01-03 00:00:00")],
-        {"lifecycle_stage": "dormant", "lifecycle_stage_days": 80.0},
+        {"lifecycle_stage": "dormant", "lifecycle_stage_days": 60.0},
     ),
     "recency falls by four weeks": ([buy("02-20 00:00:00"), buy("02-20 00:00:00")], {"recency_score_56d": 4.0, "frequency_score_56d": 2.0}),
     "contacts, answers and service": (

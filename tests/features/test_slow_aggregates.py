@@ -78,7 +78,7 @@ def with_pauses(rows):
     gaps = []
     for before, row in pairwise(rows):
         gap = int((row["at"] - before["at"]).total_seconds())
-        usual = max(sum(gaps) / len(gaps), DAY) if gaps else 28 * DAY
+        usual = max(sum(gaps) / len(gaps), 7 * DAY) if gaps else 28 * DAY
         row |= {"gap": gap, "gap_squared": gap * gap, "is_comeback": int(gap > 4 * usual)}
         gaps.append(gap)
         if row["channel"] and before["channel"]:
