@@ -1,4 +1,4 @@
-"""The door of the features room: python -m features check | build | describe | simulate."""
+"""The door of the features room: python -m features check | build | describe | portrait | simulate."""
 
 import argparse
 import json
@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 from features.errors import UsageError, run_door
 
 if TYPE_CHECKING:
+    from features.dataset import Dataset
     from features.feature import Feature
+
+
+_CHOICE = "a name, a pattern such as 'spend_*', family:NAME, or sensitive, actionable, treatment, undated, category"
 
 
 def main() -> None:
@@ -27,7 +31,7 @@ def main() -> None:
     build.add_argument("data", metavar="DATA")
     build.add_argument("--as-of", nargs="+", required=True, metavar="T", help="moments of prediction; without an offset they are local times of the dataset's zone")
     build.add_argument("--out", required=True, type=Path, help="a .parquet or .csv file")
-    describe = commands.add_parser("describe", help="the data dictionary", epilog="example: python -m features describe --json")
+    describe = commands.add_parser("describe", help="the data dictionary", epilog="example: python -m features describe --include family:interest --json")
     describe.add_argument("--data", default="complete-journey", metavar="DATA")
     describe.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
     identity = commands.add_parser(
@@ -37,6 +41,17 @@ def main() -> None:
     identity.add_argument("--as-of", metavar="T", help="as was known then (the end of the data)")
     identity.add_argument("--why", nargs=2, metavar="ID", help="two identifiers: the links that make them one person, or why not")
     identity.add_argument("--out", type=Path, help="a .parquet or .csv file of identifier, as_of, person")
+    portrait = commands.add_parser(
+        "portrait", help="one customer in words, by family, and what is not known of them",
+        epilog="example: python -m features portrait complete-journey 1123 --as-of 2017-12-01 --lang zh")
+    portrait.add_argument("data", metavar="DATA")
+    portrait.add_argument("customer", metavar="CUSTOMER", help="a customer_id")
+    portrait.add_argument("--as-of", required=True, metavar="T", help="the moment; without an offset it is a local time of the dataset's zone")
+    portrait.add_argument("--lang", choices=("en", "zh"), default="en", help="the language (default en)")
+    portrait.add_argument("--sensitive", action="store_true", help="show sensitive values too")
+    for parser_ in (build, describe, portrait):
+        for word, does in (("include", "only"), ("exclude", "all but")):
+            parser_.add_argument(f"--{word}", nargs="+", default=[], metavar="WORD", help=f"{does} the features that a word means: {_CHOICE}")
     simulate = commands.add_parser(
         "simulate", help="write a simulated shop whose truth is known",
         description="Writes a folder in the contract's form, with the truth under truth/ (people, moments, effects, identifiers, dirt). The same seed gives the same bytes.",
@@ -48,7 +63,7 @@ def main() -> None:
     simulate.add_argument("--dirt", nargs="+", default=[], metavar="NAME", help="what goes wrong in the source: all, or names such as duplicates or late=0.05")
     simulate.add_argument("--without", default="", metavar="DRIVER", help="leave out a planted driver: slow_payment, unanswered or pressure")
     given = parser.parse_args()
-    {"check": _check, "build": _build, "describe": _describe, "identity": _identity, "simulate": _simulate}[given.command](given)
+    {"check": _check, "build": _build, "describe": _describe, "identity": _identity, "portrait": _portrait, "simulate": _simulate}[given.command](given)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -72,6 +87,9 @@ def _check(given: argparse.Namespace) -> None:
         print(f"{name:12} {int(table.count().to_pyarrow().as_py()):>10,} rows")
     for finding in findings:
         print(f"{finding.level:10} {finding.sentence()}")
+    for attribute in dataset.attributes:
+        if attribute.note:
+            print(f"attribute {attribute.name}: " + (f"left out, for lack of {attribute.note}" if attribute.kind == "text" else attribute.note))
     present, absent = features_of(dataset)
     print(f"{len(present)} features can be built" + (f"; {len(absent)} cannot, for lack of {', '.join(sorted(set(absent.values())))}" if absent else ""))
     for task, why in dataset.not_applicable.items():
@@ -115,11 +133,8 @@ def _build(given: argparse.Namespace) -> None:
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
         dataset, _ = hold(open_dataset(given.data))
-    as_ofs = [_moment(text, dataset.zone) for text in given.as_of]
-    late = [text for text, as_of in zip(given.as_of, as_ofs, strict=True) if as_of > dataset.observed_until]
-    if late:
-        raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {late[0]}; choose an earlier moment")
-    features, absent = features_of(dataset)
+    as_ofs = [_observed(text, dataset) for text in given.as_of]
+    features, absent = features_of(dataset, given.include, given.exclude)
     with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
         write_table(snapshots(dataset, as_ofs, features), given.out)
     if absent:
@@ -145,7 +160,8 @@ def _identity(given: argparse.Namespace) -> None:
     as_of = _moment(given.as_of, dataset.zone) if given.as_of else dataset.observed_until.replace(microsecond=0)
     said = summary(dataset, as_of)
     if given.why:
-        print("\n".join(why(dataset, *given.why, as_of)))
+        one, other = given.why
+        print("\n".join(why(dataset, one, other, as_of)))
         return
     table = Table(title=f"{said['identifiers']:,} identifiers, {said['persons']:,} persons by {as_of} UTC")
     for column in ("kind", "what becomes of the link", "links"):
@@ -169,18 +185,44 @@ def _moment(text: str, zone: str) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC).replace(tzinfo=None)
 
 
+def _observed(text: str, dataset: "Dataset") -> datetime:
+    """A moment of the command line that the data reach."""
+    as_of = _moment(text, dataset.zone)
+    if as_of > dataset.observed_until:
+        raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {text}; choose an earlier moment")
+    return as_of
+
+
 def _describe(given: argparse.Namespace) -> None:
+    from collections import Counter
+
     from features.snapshots import features_of
     from features.sources import open_dataset
 
-    features, _ = features_of(open_dataset(given.data))
+    features, _ = features_of(open_dataset(given.data), given.include, given.exclude)
     rows = [_entry(feature) for feature in features]
     if given.json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
-    print("| feature | family | unit | no data | meaning | 含义 | flags |\n|---|---|---|---|---|---|---|")
+    counts = Counter(feature.family for feature in features)
+    print(f"{len(features)} features: {', '.join(f'{n} {family}' for family, n in counts.items())}\n")
+    print("| feature | family | unit | no data | meaning | 含义 | flags | needs |\n|---|---|---|---|---|---|---|---|")
     for row in rows:
-        print("| {name} | {family} | {unit} | {no_data} | {label_en} | {label_zh} | {flags} |".format(**{**row, "flags": ", ".join(row["flags"])}))
+        cells = [", ".join(value) if isinstance(value, list) else str(value) for value in (row[column] for column in _SHOWN)]
+        print(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+
+
+def _portrait(given: argparse.Namespace) -> None:
+    from features.contracts import hold
+    from features.portrait import portrait, values_of
+    from features.snapshots import features_of
+    from features.sources import open_dataset
+
+    dataset, _ = hold(open_dataset(given.data))
+    as_of = _observed(given.as_of, dataset)
+    features, _ = features_of(dataset, given.include, given.exclude)
+    values = values_of(dataset, given.customer, as_of, features)
+    print("\n".join(portrait(dataset, given.customer, as_of, features, values, given.lang, given.sensitive)))
 
 
 def _simulate(given: argparse.Namespace) -> None:
@@ -199,10 +241,16 @@ def _simulate(given: argparse.Namespace) -> None:
     print(f"{given.out}: written, with its truth under {given.out / 'truth'}; next: make run DATA={given.out}")
 
 
+_SHOWN = ("name", "family", "unit", "no_data", "label_en", "label_zh", "flags", "needs")
+
+
 def _entry(feature: "Feature") -> dict[str, Any]:
+    from features.streams import needs_of
+
     flags = [name[3:] for name in ("is_actionable", "is_sensitive", "is_treatment", "is_undated", "is_category") if getattr(feature, name)]
+    needs = sorted({need for aggregate in feature.aggregates() for need in needs_of(aggregate)})
     return {"name": feature.name, "family": feature.family, "unit": feature.unit, "no_data": feature.no_data,
-            "label_en": feature.label_en, "label_zh": feature.label_zh, "flags": flags}
+            "label_en": feature.label_en, "label_zh": feature.label_zh, "flags": flags, "needs": needs}
 
 
 if __name__ == "__main__":

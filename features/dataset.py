@@ -20,14 +20,22 @@ def minor_units(currency: str) -> int:
     return _MINOR_UNITS.get(currency, 100)
 
 
+Kind = Literal["number", "date", "boolean", "category", "text"]
+
+
 @dataclass(frozen=True)
 class Attribute:
-    """A column of `customers` that describes a person."""
+    """A column of `customers` that describes a person, and what kind of thing it tells. A text as everybody has one of their own is no feature.
+
+    `note` says what could be meant otherwise than the values were read, and of a text what it lacks.
+    """
 
     name: str
     label_en: str
     label_zh: str
     is_sensitive: bool = False
+    kind: Kind = "category"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,9 @@ class Dataset:
     identity: IdentityRules = field(default_factory=IdentityRules)
     # Made by a simulation: every report says so.
     is_simulated: bool = False
+    # Which features are built, by name (glob), family or what they are; all if none is named.
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def lookbacks_days(self) -> tuple[int, ...]:
         """The lookbacks of all its tasks, from short to long: what the feature table is built for."""

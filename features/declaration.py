@@ -31,8 +31,8 @@ KEYS: dict[str, Any] = {
     "name": str, "zone": str, "currency": str, "observed_until": (str, datetime, date), "licence": str, "simulated": bool, "consent": str, "sensitive": [str],
     "marketer_kinds": [str], "bot_events_per_hour": int, "testers": [str], "data": str, "encoding": str,
     "identity": {"kinds": [str], "shared_kinds": [str], "most_links": int, "least_confidence": float, "never_differ": [str]},
-    "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool}},
-    "tasks": {ANY: _TASK}}
+    "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool, "type": str}},
+    "features": {"include": [str], "exclude": [str]}, "tasks": {ANY: _TASK}}
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", date: "a date", datetime: "a time"}
 
 

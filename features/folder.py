@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import ibis
 import ibis.expr.types as ir
 
+from features.attributes import typed
 from features.contracts import COLUMNS, shaped
 from features.dataset import Attribute, Dataset
 from features.declaration import MONEY, declared_in, identity_of, require_place, tasks_of
@@ -64,18 +65,26 @@ def read(folder: Path, declared: dict[str, Any] | None = None) -> Dataset:
     if "items" in tables:
         tables["events"] = engine.create_table("events_of_items", _with_goods(tables["events"], tables["items"]))
 
+    attributes: tuple[Attribute, ...] = ()
+    labels, sensitive = said.get("attributes", {}), set(said.get("sensitive", []))
+    if "customers" in tables:
+        form = next(source.form for source in sources if source.table == "customers")
+        tables["customers"], attributes = typed(tables["customers"], labels, sensitive, zone, form)
+    elif labels or sensitive:
+        raise ContractError(f"attributes and sensitive must name columns of customers, found {first_few([*labels, *sensitive])} and no customers; correct dataset.toml")
+
     events = tables["events"]
     if not events.event_at.count().to_pyarrow().as_py():
         raise ContractError(f"NO_EVENTS: events needs at least one row with an event_at, found none in {folder}; export your events there")
     first, last = (value.replace(tzinfo=None) for value in events.aggregate(a=events.event_at.min(), b=events.event_at.max()).to_pyarrow().to_pylist()[0].values())
-    until = said.get("observed_until")
+    until, choice = said.get("observed_until"), said.get("features", {})
     observed_until = _moment("observed_until", until, zone) if until else last + timedelta(seconds=1)
     digest = hashlib.sha256("".join(sha256(path) for path in files_of(folder)).encode()).hexdigest()
     return Dataset(
         said.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, tasks_of(said, currency.lower()), digest,
-        _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said),
+        attributes, licence=said.get("licence", "not stated"), consent=_consent(said),
         bot_events_per_hour=_positive(said, "bot_events_per_hour", Dataset.bot_events_per_hour), testers=tuple(said.get("testers", ())),
-        identity=identity_of(said), is_simulated=said.get("simulated", False))
+        identity=identity_of(said), is_simulated=said.get("simulated", False), include=tuple(choice.get("include", ())), exclude=tuple(choice.get("exclude", ())))
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -178,18 +187,6 @@ def _with_goods(events: ir.Table, items: ir.Table) -> ir.Table:
     goods = items.filter(items.item_id.notnull()).distinct(on="item_id", keep="first").select("item_id", category_of="category", brand_of="brand")
     told = events.left_join(goods, "item_id").drop("item_id_right")
     return told.mutate(category=told.category.fill_null(told.category_of), brand=told.brand.fill_null(told.brand_of)).drop("category_of", "brand_of")
-
-
-def _attributes(tables: dict[str, ir.Table], said: dict[str, Any]) -> tuple[Attribute, ...]:
-    """What customers have beside the contract's columns. Raises: ContractError for a label of a column that is not there."""
-    extra = [column for column in tables["customers"].columns if column not in COLUMNS["customers"]] if "customers" in tables else []
-    labels, sensitive = said.get("attributes", {}), set(said.get("sensitive", []))
-    odd = [name for name in (*labels, *sensitive) if name not in extra]
-    if odd:
-        raise ContractError(f"attributes and sensitive must name columns of customers, found {first_few(odd)}; there are {', '.join(extra) or 'none'}; correct dataset.toml")
-    return tuple(
-        Attribute(name, labels.get(name, {}).get("label_en", name.replace("_", " ")), labels.get(name, {}).get("label_zh", name),
-                  labels.get(name, {}).get("sensitive", name in sensitive)) for name in extra)
 
 
 def _consent(said: dict[str, Any]) -> Any:

@@ -42,17 +42,17 @@ def parsed(name: str, table: ir.Table, column: str, kind: str, zone: str, form: 
     value = table[column]
     is_time = kind.startswith("timestamp")
     if is_time:
-        result = _time(value, zone, form)
+        result = as_time(value, zone, form)
     elif value.type().is_string():
-        result = _plain(value, form).try_cast(kind)
+        result = plain(value, form).try_cast(kind)
     else:
         result = value.try_cast(kind)
     is_given = value.cast("string").length() > 0
     is_wrong = result.isnull()
     if is_time:
-        is_wrong |= ~result.between(datetime(1800, 1, 1), datetime(2200, 1, 1))
+        is_wrong |= ~is_a_time(result)
     elif kind == "int64" and value.type().is_string():
-        is_wrong |= ~_plain(value, form).re_search(r"^ *[+-]?[0-9]+(\.0*)? *$")
+        is_wrong |= ~plain(value, form).re_search(r"^ *[+-]?[0-9]+(\.0*)? *$")
     bad = table.filter(is_given & is_wrong).select(value=value.cast("string"))
     n = int(bad.count().to_pyarrow().as_py())
     if n:
@@ -63,7 +63,13 @@ def parsed(name: str, table: ir.Table, column: str, kind: str, zone: str, form: 
     return result
 
 
-def _time(value: ir.Value, zone: str, form: Form) -> ir.Value:
+def is_a_time(time: ir.Value) -> ir.Value:
+    """Whether a time is one that people mean; null where there is none."""
+    return time.between(datetime(1800, 1, 1), datetime(2200, 1, 1))
+
+
+def as_time(value: ir.Value, zone: str, form: Form) -> ir.Value:
+    """A column as naive UTC, null where it is no time."""
     if value.type().is_timestamp() and value.type().timezone:
         return value.cast("timestamp('UTC')").cast("timestamp")
     if not value.type().is_string():
@@ -75,7 +81,7 @@ def _time(value: ir.Value, zone: str, form: Form) -> ir.Value:
     return ibis.ifelse(has_offset, instant, local_to_utc(value.try_cast("timestamp"), zone))
 
 
-def _plain(value: ir.Value, form: Form) -> ir.Value:
+def plain(value: ir.Value, form: Form) -> ir.Value:
     """A number's text with a point for the decimals and nothing between thousands."""
     text = value.strip()
     if form.thousands:
@@ -93,7 +99,7 @@ def in_minor_units(events: ir.Table, currency: str, form: Form) -> ir.Table:
     for column in ("amount", "discount"):
         if column in events.columns:
             given = events[column]
-            money = (_plain(given, form) if given.type().is_string() else given).try_cast("float64")
+            money = (plain(given, form) if given.type().is_string() else given).try_cast("float64")
             bad = events.filter((given.cast("string").length() > 0) & (money.isnull() | money.isnan() | (money.abs() >= 1e13))).select(value=given.cast("string"))
             n = int(bad.count().to_pyarrow().as_py())
             if n:
