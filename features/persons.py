@@ -239,7 +239,7 @@ def without_placeholders(records: ir.Table) -> tuple[ir.Table, dict[str, int]]:
     taken = {}
     for role in ("id_number", "email", "phone"):
         if role in records.columns:
-            shared = records.filter(records[role].notnull()).group_by(role).agg(n=records.count()).filter(lambda t: t.n > MOST_SHARED)
+            shared = records.filter(records[role].notnull()).group_by(role).agg(n=ibis._.count()).filter(lambda t: t.n > MOST_SHARED)
             n = int(shared.n.sum().to_pyarrow().as_py() or 0)
             if n:
                 records = records.mutate(**{role: ibis.ifelse(records[role].isin(shared[role]), ibis.null("string"), records[role])})

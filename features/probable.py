@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 
-from features.errors import ContractError, UsageError
+from features.errors import ContractError, UsageError, first_few
 from features.persons import PERSONAL, ROLES
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _trained(
         blocking_rules_to_generate_predictions=[splink.block_on(*rule) for rule in rules], unique_id_column_name="id",
         probability_two_random_records_match=min(0.1 * n_records / n_pairs, 0.5), retain_matching_columns=True, retain_intermediate_calculation_columns=True)
     linker = _linker(engine, names, settings)
-    linker.training.estimate_u_using_random_sampling(max_pairs=_SAMPLED_PAIRS, seed=seed)
+    linker.training.estimate_u_using_random_sampling(max_pairs=_SAMPLED_PAIRS, seed=seed, num_chunks=1)
     tables = [engine.table(name) for name in names]
     for rule in (("id_number",), ("email",), ("birth_date",), ("given_name", "surname")):
         n = _n_agreeing(tables, rule) if set(rule) <= set(roles) else 0
@@ -223,18 +223,23 @@ def _shares(strangers: np.ndarray[Any, Any], household: np.ndarray[Any, Any], n_
 
 
 def _with_confidence(learned: Learned, pairs: ir.Table) -> ir.Table:
-    """Add `confidence`: the probability of one person, against strangers and against others of the household."""
+    """Add `confidence`: the probability of one person, against strangers and against others of the household. It is never 1: nothing here is certain."""
     strangers = (-pairs.strangers * log(2)).exp() / learned.share_same
     household = (-pairs.household * log(2)).exp() * (learned.share_household / learned.share_same)
-    return pairs.mutate(confidence=(1 / (1 + strangers + household)).round(6))
+    return pairs.mutate(confidence=ibis.least((1 / (1 + strangers + household)).round(6), 0.999999))
 
 
 def proposed_links(learned: Learned, linked_at: datetime, threshold: float = 0.95, one_to_one: bool = False, kinds: tuple[str, str] = ("customer", "customer")) -> ir.Table:
     """Rows for the aliases table: `alias` of the second file (of one file: the later id) is probably the person `customer_id`; with `confidence` and, in words, the `reason`.
 
     With one_to_one a record is linked at most once: to the record that it resembles most and that resembles it most.
-    Grain: pair of records with at least the threshold's probability.
+    Grain: pair of records with at least the threshold's probability. Raises: UsageError where an id of one kind stands in both files.
     """
+    if len(learned.records) == 2 and kinds[0] == kinds[1]:
+        left, right = (learned.engine.table(name).id for name in learned.records)
+        both = left.as_table().filter(left.isin(right)).order_by("id").id.to_pyarrow().to_pylist()
+        if both:
+            raise UsageError(f"two files of the kind {kinds[0]} need ids of their own, found {len(both):,} in both ({first_few(both)}); say what they are, such as --kind crm shop")
     pairs = _with_confidence(learned, learned.pairs)
     pairs = pairs.filter(pairs.confidence >= threshold)
     if one_to_one:
