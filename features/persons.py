@@ -75,7 +75,9 @@ def read_persons(engine: "Backend", path: Path, key: str, told: Mapping[str, str
         table = table.mutate(**{key: table[key].cast("string").strip()})
         read = readings(table, key, told)
         records, taken = without_placeholders(one_form(table, key, read, date_order))
-    except duckdb.IOException as error:
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise  # our own mistake, not the data's
+    except duckdb.Error as error:
         raise ContractError(f"the file {path.name} must be readable as a table, found: {str(error).splitlines()[0]}; write that file again") from None
     lines = [f"{one.column} -> {one.role} ({one.why})" if one.role else f"{one.column}: left out, {one.why}" for one in read]
     lines += [f"{role}: {n:,} records bear one that more than {MOST_SHARED} share; it tells nobody from another and counts as unknown" for role, n in taken.items()]

@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from math import log, log2
 from typing import TYPE_CHECKING, Any
 
@@ -232,7 +232,8 @@ def _with_confidence(learned: Learned, pairs: ir.Table) -> ir.Table:
 def proposed_links(learned: Learned, linked_at: datetime, threshold: float = 0.95, one_to_one: bool = False, kinds: tuple[str, str] = ("customer", "customer")) -> ir.Table:
     """Rows for the aliases table: `alias` of the second file (of one file: the later id) is probably the person `customer_id`; with `confidence` and, in words, the `reason`.
 
-    With one_to_one a record is linked at most once: to the record that it resembles most and that resembles it most.
+    Times are written with their zone, since a dataset reads those without as local. With one_to_one a record is linked at most once: to the record that it
+    resembles most and that resembles it most.
     Grain: pair of records with at least the threshold's probability. Raises: UsageError where an id of one kind stands in both files.
     """
     if len(learned.records) == 2 and kinds[0] == kinds[1]:
@@ -255,8 +256,8 @@ def proposed_links(learned: Learned, linked_at: datetime, threshold: float = 0.9
             text = ibis.literal(role.replace("_", " ") + " ") + level + " (" + ibis.ifelse(weight >= 0, "+", "") + weight.cast("string") + ")"
             said.append(ibis.ifelse(level == "missing", ibis.null("string"), text))
     return pairs.select(
-        alias=pairs.id_r, alias_kind=ibis.literal(kinds[1]), customer_id=pairs.id_l, customer_kind=ibis.literal(kinds[0]), linked_at=ibis.literal(linked_at),
-        unlinked_at=ibis.null("timestamp"), confidence=pairs.confidence, reason=ibis.literal(", ").join(said)).order_by("customer_id", "alias")
+        alias=pairs.id_r, alias_kind=ibis.literal(kinds[1]), customer_id=pairs.id_l, customer_kind=ibis.literal(kinds[0]), linked_at=ibis.literal(linked_at.replace(tzinfo=UTC)),
+        unlinked_at=ibis.null("timestamp('UTC')"), confidence=pairs.confidence, reason=ibis.literal(", ").join(said)).order_by("customer_id", "alias")
 
 
 def explain(learned: Learned, left: str, right: str) -> dict[str, Any]:
