@@ -23,8 +23,13 @@ def main() -> None:
         prog="python -m features", description="Raw tables in; features at a moment in time out.",
         epilog="DATA is complete-journey (a real grocer, the default everywhere), demo-shop (simulated) or a folder of tables.")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="hold the data against the contract", epilog="example: python -m features check complete-journey")
+    check = commands.add_parser(
+        "check", help="hold the data against the contract, and say what they hold",
+        description="Coded findings, then a profile: coverage, distributions, activity and label rates, suspicious columns, what each family of features has to work with.",
+        epilog="example: python -m features check complete-journey --out profile.html")
     check.add_argument("data", metavar="DATA")
+    check.add_argument("--out", type=Path, metavar="FILE.html", help="also write the profile as one page")
+    check.add_argument("--lang", choices=("en", "zh"), default="en", help="the profile's language (en)")
     check.add_argument("--init", action="store_true", help="write a first dataset.toml for a folder of your own files")
     build = commands.add_parser(
         "build", help="write the feature table, one row per customer and as_of",
@@ -88,7 +93,13 @@ def main() -> None:
 
 
 def _check(given: argparse.Namespace) -> None:
+    if given.out and (given.out.suffix != ".html" or given.init):
+        raise UsageError(f"--out needs a name that ends in .html, and no --init, found {given.out}; correct the call")
     from features.contracts import hold
+    from features.data_profile.page import write_page
+    from features.data_profile.profile import profile_of
+    from features.data_profile.screen import show
+    from features.data_profile.told import told
     from features.progress import Steps
     from features.snapshots import features_of
     from features.sources import is_undeclared, open_dataset
@@ -116,6 +127,12 @@ def _check(given: argparse.Namespace) -> None:
     for task, why in dataset.not_applicable.items():
         print(f"task {task} does not apply: {why}")
     print(f"the data keep the contract; next: make run DATA={given.data}")
+    with steps.step("profile", "counting what they hold"):
+        profile = told(profile_of(dataset), given.lang)
+    show(profile)
+    if given.out:
+        write_page(profile, given.out)
+        print(given.out)
 
 
 def _init(data: str) -> None:
