@@ -65,6 +65,8 @@ def _check(given: argparse.Namespace) -> None:
         print(f"{name:12} {int(table.count().to_pyarrow().as_py()):>10,} rows")
     for finding in findings:
         print(f"{finding.level:10} {finding.sentence()}")
+    if short := dataset.truncated(dataset.observed_until):
+        print(f"{'warn':10} {short}")
     present, absent = features_of(dataset)
     print(f"{len(present)} features can be built" + (f"; {len(absent)} cannot, for lack of {', '.join(sorted(set(absent.values())))}" if absent else ""))
     for task, why in dataset.not_applicable.items():
@@ -107,11 +109,14 @@ def _build(given: argparse.Namespace) -> None:
         raise UsageError(f"--out must end in .parquet or .csv, found {given.out.name}; name it so")
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
+        dataset, findings = hold(open_dataset(given.data))
     as_ofs = [_moment(text, dataset.zone) for text in given.as_of]
     late = [text for text, as_of in zip(given.as_of, as_ofs, strict=True) if as_of > dataset.observed_until]
     if late:
         raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {late[0]}; choose an earlier moment")
+    for line in (*(f"{finding.level}: {finding.sentence()}" for finding in findings), dataset.truncated(min(as_ofs))):
+        if line:
+            steps.say(line)
     features, absent = features_of(dataset)
     with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
         write_table(snapshots(dataset, as_ofs, features), given.out)

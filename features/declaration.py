@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from features.contracts import COLUMNS
 from features.errors import ContractError
+from features.policies import CHOICES
 from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
@@ -18,7 +19,7 @@ EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
 MONEY = ("amount", "discount", "currency")
 ANY = "*"
 _TABLE = {
-    "file": str, "columns": {ANY: str}, "constants": {ANY: str}, "values": {ANY: {ANY: str}}, "time_format": str, "decimal": str, "thousands": str, "delimiter": str,
+    "file": str, "table": str, "columns": {ANY: str}, "constants": {ANY: str}, "values": {ANY: {ANY: str}}, "time_format": str, "decimal": str, "thousands": str, "delimiter": str,
     "encoding": str}
 _SEEDS = {"event_kind": str, "from_date": (str, date), "until_date": (str, date), "column": str, "top_share": float}
 _TASK = {
@@ -30,6 +31,7 @@ KEYS: dict[str, Any] = {
     "name": str, "zone": str, "currency": str, "observed_until": (str, datetime, date), "licence": str, "simulated": bool, "consent": str, "sensitive": [str],
     "marketer_kinds": [str], "bot_events_per_hour": int, "testers": [str], "data": str, "encoding": str,
     "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool}},
+    "policies": {**dict.fromkeys(CHOICES, str), "future_minutes": int, "kinds": [str]}, "rates": {ANY: float},
     "tasks": {ANY: _TASK}}
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", date: "a date", datetime: "a time"}
 
