@@ -122,6 +122,8 @@ def _check(given: argparse.Namespace) -> None:
     for attribute in dataset.attributes:
         if attribute.note:
             print(f"attribute {attribute.name}: " + (f"left out, for lack of {attribute.note}" if attribute.kind == "text" else attribute.note))
+    if short := dataset.truncated(dataset.observed_until):
+        print(f"{'warn':10} {short}")
     present, absent = features_of(dataset)
     print(f"{len(present)} features can be built" + (f"; {len(absent)} cannot, for lack of {', '.join(sorted(set(absent.values())))}" if absent else ""))
     for task, why in dataset.not_applicable.items():
@@ -170,8 +172,11 @@ def _build(given: argparse.Namespace) -> None:
         raise UsageError(f"--out must end in .parquet or .csv, found {given.out.name}; name it so")
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
+        dataset, findings = hold(open_dataset(given.data))
     as_ofs = [_observed(text, dataset) for text in given.as_of]
+    for line in (*(f"{finding.level}: {finding.sentence()}" for finding in findings), dataset.truncated(min(as_ofs))):
+        if line:
+            steps.say(line)
     features, absent = features_of(dataset, given.include, given.exclude)
     with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
         write_table(snapshots(dataset, as_ofs, features), given.out)

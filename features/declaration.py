@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from features.contracts import COLUMNS
 from features.dataset import IdentityRules
 from features.errors import ContractError, first_few
+from features.policies import CHOICES
 from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
@@ -19,7 +20,7 @@ EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
 MONEY = ("amount", "discount", "currency")
 ANY = "*"
 _TABLE = {
-    "file": str, "columns": {ANY: str}, "constants": {ANY: str}, "values": {ANY: {ANY: str}}, "time_format": str, "decimal": str, "thousands": str, "delimiter": str,
+    "file": str, "table": str, "columns": {ANY: str}, "constants": {ANY: str}, "values": {ANY: {ANY: str}}, "time_format": str, "decimal": str, "thousands": str, "delimiter": str,
     "encoding": str}
 _SEEDS = {"event_kind": str, "from_date": (str, date), "until_date": (str, date), "column": str, "top_share": float}
 _TASK = {
@@ -32,7 +33,8 @@ KEYS: dict[str, Any] = {
     "marketer_kinds": [str], "bot_events_per_hour": int, "testers": [str], "data": str, "encoding": str,
     "identity": {"kinds": [str], "shared_kinds": [str], "most_links": int, "least_confidence": float, "never_differ": [str]},
     "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool, "type": str}},
-    "features": {"include": [str], "exclude": [str]}, "tasks": {ANY: _TASK}}
+    "features": {"include": [str], "exclude": [str]}, "policies": {**dict.fromkeys(CHOICES, str), "future_minutes": int, "kinds": [str]}, "rates": {ANY: float},
+    "tasks": {ANY: _TASK}}
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", date: "a date", datetime: "a time"}
 
 

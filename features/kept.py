@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from features.contracts import Finding, hold
-from features.dataset import Attribute, Dataset, IdentityRules
+from features.contracts import hold
+from features.dataset import Attribute, Dataset, Finding, IdentityRules
 from features.files import sha256, write_json
 from features.tasks import Task
 

@@ -13,8 +13,7 @@ from features.progress import Steps
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from features.contracts import Finding
-    from features.dataset import Dataset
+    from features.dataset import Dataset, Finding
     from features.feature import Feature
     from features.tasks import Task
     from training.folds import Folds

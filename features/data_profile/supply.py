@@ -78,7 +78,8 @@ def _conditions(aggregate: Aggregate) -> set[Condition]:
     """What an event must be and tell so that this aggregate counts it."""
     who = "marketer" if aggregate.stream == "treatments" else "customer"
     kind = {("kind", "purchase")} if aggregate.stream in ("purchases", "goods") else set()
-    told = {(column, "") for measure in (aggregate.column, aggregate.by) if (column := STREAMS[aggregate.stream].made_of.get(measure, "")) and ":" not in column}
+    made_of = [STREAMS[aggregate.stream].made_of.get(measure, ()) for measure in (aggregate.column, aggregate.by)]
+    told = {(column, "") for columns in made_of for column in columns if ":" not in column}
     return {("initiator", who), *kind, *aggregate.where, *told}
 
 

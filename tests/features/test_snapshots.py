@@ -178,7 +178,7 @@ def test_the_order_of_rows_does_not_matter(table, features, build):
 def test_an_event_sent_twice_counts_once(table, features, held):
     rows = stamped(EVENTS)
     dataset, findings = held(rows + rows[:50] + rows[:20], campaigns=CAMPAIGNS, declared=DECLARED)
-    assert [(finding.code, finding.level, finding.count) for finding in findings] == [("REPEATED_EVENT", "quarantine", 70)]
+    assert [(finding.code, finding.count) for finding in findings if finding.level == "quarantine"] == [("REPEATED_EVENT", 70)]
     assert_same(snapshots(dataset, AS_OFS, features).to_pyarrow(), table)
 
 
