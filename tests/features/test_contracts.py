@@ -54,6 +54,7 @@ GOOD = {
         {"customer_id": "ann", "valid_from": "2026-01-01", "city": "Lhasa"},
         {"customer_id": "ann", "valid_from": "2026-02-01", "city": "Lhasa"},
     ],
+    "aliases": [{"alias": "d1", "alias_kind": "device", "customer_id": "ann", "customer_kind": "customer", "linked_at": "2026-02-01", "unlinked_at": None, "confidence": 1}],
     "items": [{"item_id": "tea", "category": "drinks", "brand": None}],
     "campaigns": [{"campaign_id": "c1", "kind": "mail", "start_at": "2026-01-01", "end_at": "2026-01-01"}],
 }
