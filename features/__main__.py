@@ -99,6 +99,8 @@ def _guess_aloud(folder: Path) -> None:
 
 
 def _build(given: argparse.Namespace) -> None:
+    from rich.markup import escape
+
     from features.contracts import hold
     from features.engine import write_table
     from features.progress import Steps
@@ -116,7 +118,7 @@ def _build(given: argparse.Namespace) -> None:
         raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {late[0]}; choose an earlier moment")
     for line in (*(f"{finding.level}: {finding.sentence()}" for finding in findings), dataset.truncated(min(as_ofs))):
         if line:
-            steps.say(line)
+            steps.say(escape(line))
     features, absent = features_of(dataset)
     with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
         write_table(snapshots(dataset, as_ofs, features), given.out)
