@@ -162,6 +162,8 @@ def _guess_aloud(folder: Path) -> None:
 
 
 def _build(given: argparse.Namespace) -> None:
+    from rich.markup import escape
+
     from features.contracts import hold
     from features.engine import write_table
     from features.progress import Steps
@@ -176,7 +178,7 @@ def _build(given: argparse.Namespace) -> None:
     as_ofs = [_observed(text, dataset) for text in given.as_of]
     for line in (*(f"{finding.level}: {finding.sentence()}" for finding in findings), dataset.truncated(min(as_ofs))):
         if line:
-            steps.say(line)
+            steps.say(escape(line))
     features, absent = features_of(dataset, given.include, given.exclude)
     with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
         write_table(snapshots(dataset, as_ofs, features), given.out)

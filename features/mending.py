@@ -140,7 +140,7 @@ def _moved(rows: ir.Table, reason: str) -> ir.Table:
 
 
 def _first(ids: ir.Column) -> tuple[str, ...]:
-    return tuple(str(one) for one in ids.as_table().distinct().order_by(ids.get_name()).limit(4).to_pyarrow().column(0).to_pylist())
+    return tuple(str(one) for one in ids.as_table().distinct().order_by(ids.get_name()).limit(3).to_pyarrow().column(0).to_pylist())
 
 
 def _number(value: ir.Scalar) -> int:

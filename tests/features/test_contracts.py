@@ -84,8 +84,10 @@ WARNED = {  # code: the rows that are doubtful and stay
     "UNKNOWN_ITEM": [event("b1", item_id="coffee"), event("b2", item_id="milk")],
     "NEGATIVE_DISCOUNT": [event("b1", discount="-0.01"), event("b2", discount=-3)],
     "RETURN_WITHOUT_PURCHASE": [event("b1", customer_id="new", kind="return"), event("b2", kind="refund", event_at="2026-02-01", ingested_at="2026-02-01")],
-    "RETURN_TOO_LARGE": [event("b1", customer_id="a test-driver", session_id="s1", kind="return", amount="5.01"),
-                         event("b2", customer_id="a test-driver", kind="refund", amount=6)],
+    "RETURN_TOO_LARGE": [
+        event("b1", customer_id="a test-driver", session_id="s1", kind="return", amount="5.01"),
+        event("b2", customer_id="a test-driver", kind="refund", amount=6),
+    ],
     "NEAR_KIND": [event("b1", kind="Purchase"), event("b2", kind="purchases")],
 }
 # What only a policy makes of its rows: see test_policies.py.
