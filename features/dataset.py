@@ -31,6 +31,15 @@ class Attribute:
 
 
 @dataclass(frozen=True)
+class Funnel:
+    """The stages that a company declares, in order: kinds of events, or names of the standard funnel."""
+
+    name: str
+    stages: tuple[str, ...]
+    unit: Literal["sessions", "customers"] = "sessions"
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Tables and declarations. Times inside are naive UTC; money is integer minor units of `currency`.
 
@@ -58,6 +67,7 @@ class Dataset:
     testers: tuple[str, ...] = ()
     # Made by a simulation: every report says so.
     is_simulated: bool = False
+    funnels: tuple[Funnel, ...] = ()
 
     def lookbacks_days(self) -> tuple[int, ...]:
         """The lookbacks of all its tasks, from short to long: what the feature table is built for."""

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 
 from features.contracts import COLUMNS, shaped
 from features.dataset import Attribute, Dataset
-from features.declaration import MONEY, declared_in, require_place, tasks_of
+from features.declaration import MONEY, declared_in, funnels_of, require_place, tasks_of
 from features.engine import connect, utc_to_local
 from features.errors import ContractError, first_few
 from features.files import sha256
@@ -72,7 +72,8 @@ def read(folder: Path, declared: dict[str, Any] | None = None) -> Dataset:
     return Dataset(
         said.get("name", folder.resolve().name), zone, currency, first, observed_until, engine, tables, tasks_of(said, currency.lower()), digest,
         _attributes(tables, said), licence=said.get("licence", "not stated"), consent=_consent(said),
-        bot_events_per_hour=_positive(said, "bot_events_per_hour", Dataset.bot_events_per_hour), testers=tuple(said.get("testers", ())), is_simulated=said.get("simulated", False))
+        bot_events_per_hour=_positive(said, "bot_events_per_hour", Dataset.bot_events_per_hour), testers=tuple(said.get("testers", ())), is_simulated=said.get("simulated", False),
+        funnels=funnels_of(said))
 
 
 def files_of(folder: Path) -> list[Path]:
