@@ -1,12 +1,12 @@
-"""The door of the features room: python -m features check | build | describe | simulate."""
+"""The door of the features room: python -m features check | build | describe | simulate | journeys."""
 
 import argparse
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import UsageError, run_door
+from features.journeys.door import add_arguments, run
 
 if TYPE_CHECKING:
     from features.feature import Feature
@@ -40,8 +40,12 @@ def main() -> None:
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     simulate.add_argument("--dirt", nargs="+", default=[], metavar="NAME", help="what goes wrong in the source: all, or names such as duplicates or late=0.05")
     simulate.add_argument("--without", default="", metavar="DRIVER", help="leave out a planted driver: slow_payment, unanswered or pressure")
+    add_arguments(commands.add_parser(
+        "journeys", help="funnels, paths, attribution, and the touchpoints to look at first",
+        description="Describes how people go from a first visit to a conversion. Nothing here says what caused what.",
+        epilog="example: python -m features journeys demo-shop --segment signup_channel --compare app web --out journeys"))
     given = parser.parse_args()
-    {"check": _check, "build": _build, "describe": _describe, "simulate": _simulate}[given.command](given)
+    {"check": _check, "build": _build, "describe": _describe, "simulate": _simulate, "journeys": run}[given.command](given)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -99,6 +103,7 @@ def _guess_aloud(folder: Path) -> None:
 def _build(given: argparse.Namespace) -> None:
     from features.contracts import hold
     from features.engine import write_table
+    from features.parsing import moment_of
     from features.progress import Steps
     from features.snapshots import features_of, snapshots
     from features.sources import open_dataset
@@ -108,7 +113,7 @@ def _build(given: argparse.Namespace) -> None:
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
         dataset, _ = hold(open_dataset(given.data))
-    as_ofs = [_moment(text, dataset.zone) for text in given.as_of]
+    as_ofs = [moment_of(text, dataset.zone) for text in given.as_of]
     late = [text for text, as_of in zip(given.as_of, as_ofs, strict=True) if as_of > dataset.observed_until]
     if late:
         raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {late[0]}; choose an earlier moment")
@@ -118,16 +123,6 @@ def _build(given: argparse.Namespace) -> None:
     if absent:
         steps.say(f"{len(absent)} features are absent, for lack of {', '.join(sorted(set(absent.values())))}")
     print(given.out)
-
-
-def _moment(text: str, zone: str) -> datetime:
-    from zoneinfo import ZoneInfo
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--as-of needs a time such as 2017-10-01 or 2017-10-01T05:00:00Z, found {text!r}; correct it") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC).replace(tzinfo=None)
 
 
 def _describe(given: argparse.Namespace) -> None:

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -11,7 +12,7 @@ import ibis.expr.types as ir
 
 from features.dataset import minor_units
 from features.engine import local_to_utc
-from features.errors import ContractError, first_few
+from features.errors import ContractError, UsageError, first_few
 
 # Written orders of day, month and year that people use, for the advice; the first two are each other's false friend.
 TIME_FORMATS = tuple(
@@ -143,3 +144,12 @@ def _number_advice(name: str, texts: list[Any], form: Form) -> str:
     found = [] if (form.decimal, form.thousands) != (".", "") else number_forms([str(text) for text in texts])
     told = " or ".join(f'decimal = "{decimal}"' + (f', thousands = "{thousands}"' if thousands else "") for decimal, thousands in found)
     return f"declare in [tables.{name}] of dataset.toml {'which it is, ' if len(found) > 1 else ''}{told}" if found else "correct them in the source"
+
+
+def moment_of(text: str, zone: str) -> datetime:
+    """A time of the command line as naive UTC; without an offset it is local. Raises: UsageError for a text that is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--as-of needs a time such as 2017-10-01 or 2017-10-01T05:00:00Z, found {text!r}; correct it") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC).replace(tzinfo=None)

@@ -73,11 +73,11 @@ def paths_from_totals(paths: Sequence[str], conversions: Sequence[float], nulls:
     return Paths(channels, np.array([place[word] for path in words for word in path], int), np.cumsum([0, *map(len, words)]), won, lost)
 
 
-def journeys(found: Sessions, sessions: ir.Table, lookback_days: int = LOOKBACK_DAYS, treatments: ir.Table | None = None) -> ir.Table:
+def journeys(found: Sessions, sessions: ir.Table, lookback_days: int = LOOKBACK_DAYS, treatments: ir.Table | None = None) -> tuple[ir.Table, dict[str, str]]:
     """Grain: person and journey: what was met since the last conversion, up to the next or the end of the window, in the `lookback_days` before its last touch.
 
-    Columns: start_at, end_at, n_touches, n_conversions (1 or 0), path (letters of the channels, by touch_letters). A session is one touch, of its channel; so is,
-    where they are given, each message of `treatments` (customer_id, at, touch).
+    Columns: start_at, end_at, n_touches, n_conversions (1 or 0), path (in letters; the second thing given back says which channel each is). A session is one
+    touch, of its channel; so is, where they are given, each message of `treatments` (customer_id, at, touch).
     """
     touches = sessions.select("customer_id", at=sessions.start_at, touch=sessions.channel.fill_null(NOT_TOLD), key=sessions.session, is_conversion=(
         sessions.furthest >= found.ladder.last).cast("int64"))
@@ -94,13 +94,13 @@ def journeys(found: Sessions, sessions: ir.Table, lookback_days: int = LOOKBACK_
     touches = touches.mutate(place=ibis.row_number().over(group_by=both, order_by=order), n=touches.count().over(group_by=both))
     kept = touches.filter((touches.place == 0) | (touches.n - touches.place < MOST_TOUCHES))
     place = ibis.ifelse((kept.n > MOST_TOUCHES) & (kept.place > 0), kept.place - (kept.n - MOST_TOUCHES), kept.place)
-    named = touch_letters(touches)
+    named = _letters_of(touches)
     letter = kept.touch.cases(*named.items(), else_=named.get("other", ""))
     return spelled(
-        kept, both, place, letter, MOST_TOUCHES, start_at=kept["at"].min(), end_at=kept["at"].max(), n_touches=kept.n.max(), n_conversions=kept.is_conversion.max())
+        kept, both, place, letter, MOST_TOUCHES, start_at=kept["at"].min(), end_at=kept["at"].max(), n_touches=kept.n.max(), n_conversions=kept.is_conversion.max()).cache(), named
 
 
-def touch_letters(touches: ir.Table) -> dict[str, str]:
+def _letters_of(touches: ir.Table) -> dict[str, str]:
     """A letter for each channel, the rarest together."""
     counts = touches.group_by("touch").agg(n=touches.count()).order_by([ibis.desc("n"), "touch"]).to_pyarrow().column("touch").to_pylist()
     names = counts if len(counts) <= MOST_CHANNELS else [*counts[:MOST_CHANNELS - 1], "other"]
@@ -115,7 +115,7 @@ def messages(dataset: Dataset, found: Sessions, since: Any) -> ir.Table:
 
 
 def paths_from(table: ir.Table, named: dict[str, str]) -> Paths:
-    """The journeys as different paths; whose they are is kept, so that intervals can draw people."""
+    """journeys() as different paths; whose they are is kept, so that intervals can draw people."""
     counts = table.group_by(["customer_id", "path"]).agg(won=table.n_conversions.sum(), n=table.count()).to_pyarrow().to_pandas()
     counts = counts.sort_values(["customer_id", "path"], ignore_index=True)
     person = np.unique(counts["customer_id"].to_numpy(object).astype(str), return_inverse=True)[1] if len(counts) else np.zeros(0, int)

@@ -1,7 +1,6 @@
 """Funnels in numbers: who reaches which stage, where they are lost, and how long it takes, in all and by channel, device and segment."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import ibis
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from features.journeys.sessions import Sessions
-from features.journeys.shares import FEWEST, Z, clustered, hidden, quantiles, with_shares
+from features.journeys.shares import FEWEST, Z, hidden, quantiles, with_shares
 from features.journeys.stages import Ladder
 
 QUANTILES = (.1, .25, .5, .75, .9)
@@ -55,12 +54,13 @@ def _counted(sessions: ir.Table, ladder: Ladder, dimension: str) -> pd.DataFrame
         r, after = people[f"r_{k}"], people[f"r_{min(k + 1, ladder.last)}"]
         sums |= {f"n_sessions_{k}": r.sum(), f"n_people_{k}": (r > 0).cast("int64").sum(), f"n_own_{k}": people[f"own_{k}"].sum(), f"n_without_{k}": people[f"without_{k}"].sum(),
                  f"squared_{k}": (r * r).sum(), f"with_first_{k}": (r * people.r_1).sum(), f"with_next_{k}": (r * after).sum()}
-    return people.group_by("value").agg(**sums).to_pyarrow().to_pandas().assign(dimension=dimension)
+    found: pd.DataFrame = people.group_by("value").agg(**sums).to_pyarrow().to_pandas()
+    return found.assign(dimension=dimension)
 
 
 def _long(counts: pd.DataFrame, ladder: Ladder) -> pd.DataFrame:
     """One row per value and stage, with what is needed of the first and the next stage beside it."""
-    parts = []
+    parts: list[pd.DataFrame] = []
     for k, stage in enumerate(ladder.stages, 1):
         after = min(k + 1, ladder.last)
         columns = ("n_sessions", "n_people", "n_own", "n_without", "squared", "with_first", "with_next")
@@ -85,11 +85,11 @@ def times(found: Sessions, sessions: ir.Table, journeys: ir.Table | None = None)
         done = journeys.filter(journeys.n_conversions > 0)
         parts.append(("first session", ladder.stages[-1], done.select("customer_id", seconds=_seconds(done.end_at) - _seconds(done.start_at))))
     rows = []
-    for before, after, waits in parts:
+    for before, next_stage, waits in parts:
         counts = waits.group_by("seconds").agg(n=waits.count()).to_pyarrow().to_pandas()
         n_people = int(waits.customer_id.nunique().to_pyarrow().as_py() or 0)
         values, n = counts["seconds"].to_numpy(float), counts["n"].to_numpy(float)
-        row: dict[str, Any] = {"from": before, "to": after, "n": int(n.sum()), "n_people": n_people}
+        row: dict[str, Any] = {"from": before, "to": next_stage, "n": int(n.sum()), "n_people": n_people}
         if n_people >= FEWEST:
             half = Z * .5 / np.sqrt(n_people)
             told = quantiles(values, n, (*QUANTILES, max(.5 - half, 0), min(.5 + half, 1)))
@@ -110,14 +110,15 @@ def out_of_order(found: Sessions, sessions: ir.Table) -> list[str]:
     walk = found.walk(sessions)
     numbers = range(1, found.ladder.last + 1)
     firsts = walk.group_by(["customer_id", "session"]).agg(**{f"first_{k}": walk.place.min(where=walk.stage == k) for k in numbers})
-    counted = {}
+    counted: dict[str, Any] = {}
     for k in numbers[:-1]:
         counted |= {f"both_{k}": (firsts[f"first_{k}"].notnull() & firsts[f"first_{k + 1}"].notnull()).cast("int64").sum(),
                     f"turned_{k}": (firsts[f"first_{k + 1}"] < firsts[f"first_{k}"]).fill_null(False).cast("int64").sum()}
     row = firsts.aggregate(**counted).to_pyarrow().to_pylist()[0]
     stages = found.ladder.stages
     return [
-        f"{stages[k]} comes before {stages[k - 1]} in {row[f'turned_{k}'] / row[f'both_{k}']:.0%} of the {row[f'both_{k}']:,} {found.ladder.unit} with both: the order may go backwards"
+        f"{stages[k]} comes before {stages[k - 1]} in {row[f'turned_{k}'] / row[f'both_{k}']:.0%} of the {row[f'both_{k}']:,} {found.ladder.unit} with both: "
+        "the order may go backwards"
         for k in numbers[:-1] if row[f"both_{k}"] and row[f"turned_{k}"] > row[f"both_{k}"] / 2]
 
 

@@ -10,26 +10,27 @@ from features.journeys.shares import FEWEST, clustered, with_shares
 from features.journeys.stages import Ladder
 
 START, END = "(start)", "(end)"
+# The columns of transitions that are told; the others are sums that a comparison needs.
+TOLD = ["segment", "from", "to", "n", "n_people", "share", "share_low", "share_high"]
 # A path is told up to so many steps, the same step twice in a row counting once; what is longer is cut, and said.
 MOST_STEPS = 30
 
 
-def transitions(found: Sessions, walk: ir.Table, by: str = "kind") -> pd.DataFrame:
+def transitions(found: Sessions, walk: ir.Table, by: str = "kind", by_segment: bool = False) -> pd.DataFrame:
     """Grain: segment (null for all), from, to. How often one step follows another within a session, of how many people, and its share of what follows `from`.
 
     A session begins with (start) and finishes with (end). `by` is kind, stage or both (stage: kind). Transitions of fewer than 10 people are left out.
     """
     moves = _moves(walk, found.ladder, by)
-    rows = pd.concat([_summed(moves, []), _summed(moves, ["segment"])], ignore_index=True) if "segment" in moves.columns else _summed(moves, [])
+    rows = pd.concat([_summed(moves, []), *([_summed(moves, ["segment"])] if by_segment else [])], ignore_index=True)
     rows = with_shares(rows, "share", rows["n"], rows["n_from"], rows["squared"], rows["cross"], rows["from_squared"])
     rows = rows[rows["n_people"] >= FEWEST]
-    return rows[["segment", "from", "to", "n", "n_people", "share", "share_low", "share_high", "squared", "cross", "n_from", "from_squared"]].sort_values(
-        ["segment", "n", "from", "to"], ascending=[True, False, True, True], ignore_index=True, na_position="first")
+    return rows.sort_values(["segment", "n", "from", "to"], ascending=[True, False, True, True], ignore_index=True, na_position="first")
 
 
 def named_by(walk: ir.Table, ladder: Ladder, by: str) -> ir.Value:
     """What a step is called."""
-    stage = walk.stage.cases(*((k, name) for k, name in enumerate(ladder.stages, 1)), else_="other")
+    stage = walk.stage.cases(*((k, name) for k, name in enumerate(ladder.stages, 1)), (0, "other"), else_="other")
     return {"kind": walk.kind, "stage": stage, "both": stage + ": " + walk.kind}[by]
 
 
@@ -50,7 +51,7 @@ def _summed(moves: ir.Table, by: list[str]) -> pd.DataFrame:
     # Everybody who was at `from` counts below, whether or not they went on to `to`.
     there = moves.group_by(["customer_id", *by, "before"]).agg(m=moves.m.max())
     there = there.group_by([*by, "before"]).agg(n_from=there.m.sum(), from_squared=(there.m * there.m).sum())
-    found = rows.to_pyarrow().to_pandas().merge(there.to_pyarrow().to_pandas(), on=[*by, "before"])
+    found: pd.DataFrame = rows.to_pyarrow().to_pandas().merge(there.to_pyarrow().to_pandas(), on=[*by, "before"])
     if by:
         found = found[found["segment"].notna()]
     return found.rename(columns={"before": "from", "after": "to"}).assign(segment=found["segment"].astype(object) if by else None)
@@ -60,14 +61,14 @@ def step_matrix(found: Sessions, walk: ir.Table, n_sessions: int, steps: int = 1
     """Grain: place (1, 2, ...) and step. The share of all sessions that do it at that place; a session that is over counts as (end). Sums to 1 at each place."""
     few = walk.filter(walk.place < steps)
     few = few.mutate(step=named_by(few, found.ladder, by))
-    rows = few.group_by(["place", "step"]).agg(n=few.count(), n_people=few.customer_id.nunique()).to_pyarrow().to_pandas()
+    rows: pd.DataFrame = few.group_by(["place", "step"]).agg(n=few.count(), n_people=few.customer_id.nunique()).to_pyarrow().to_pandas()
     rows["place"] += 1
     over = n_sessions - rows.groupby("place")["n"].sum().reindex(range(1, steps + 1), fill_value=0)
     ends = pd.DataFrame({"place": over.index, "step": END, "n": over.to_numpy(), "n_people": np.nan})
     # What few people do goes together, so that the places still sum to all.
     rows.loc[rows["n_people"] < FEWEST, "step"] = "(rare)"
-    rows = pd.concat([rows, ends[ends["n"] > 0]]).groupby(["place", "step"], as_index=False)["n"].sum()
-    return rows.assign(share=rows["n"] / max(n_sessions, 1)).sort_values(["place", "share", "step"], ascending=[True, False, True], ignore_index=True)
+    told: pd.DataFrame = pd.concat([rows, ends[ends["n"] > 0]]).groupby(["place", "step"], as_index=False).agg({"n": "sum"})
+    return told.assign(share=told["n"] / max(n_sessions, 1)).sort_values(["place", "share", "step"], ascending=[True, False, True], ignore_index=True)
 
 
 def frequent_paths(found: Sessions, walk: ir.Table, most: int = 20) -> tuple[pd.DataFrame, int]:
@@ -92,7 +93,8 @@ def frequent_paths(found: Sessions, walk: ir.Table, most: int = 20) -> tuple[pd.
     spoken = {letter: kind for kind, letter in named.items()}
     top["path"] = [" > ".join(spoken[letter] for letter in path) + (" > ..." if cut else "") for path, cut in zip(top["path"], top["n_cut"], strict=True)]
     shares = top["n_sessions"] / max(totals["n_sessions"] or 0, 1)
-    return top.assign(share=shares, converted=top["n_converted"] / top["n_sessions"])[["path", "n_sessions", "n_people", "share", "converted"]], int(totals["n_cut"] or 0)
+    converted = top["n_converted"] / top["n_sessions"] if found.ladder.last else np.nan
+    return top.assign(share=shares, converted=converted)[["path", "n_sessions", "n_people", "share", "converted"]], int(totals["n_cut"] or 0)
 
 
 def different_transitions(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:

@@ -63,19 +63,13 @@ def priority(found: Sessions, since: datetime, horizon_days: int, scores: ir.Tab
     scores on entering); imbalance (largest standardised difference of the portraits, before and after matching); last_seen (what most of the lost did last).
     `rank` orders places by the lower end of excess_per_1000, so that chance does not lead.
     """
+    from threadpoolctl import threadpool_limits
+
     entries = _entries(found, since, horizon_days, scores, seed)
-    rng = np.random.default_rng(seed)
-    rows = []
-    for k in range(1, found.ladder.last):
-        reached = entries.furthest >= k
-        comparable = entries.has[:, k - 1] & entries.has[:, k]
-        at_all = reached & comparable[entries.place]
-        rows.append(_judged(entries, found.ladder, k, at_all, None, rng) | {"channel": "all", "device": "all"})
-        for number, (channel, device) in enumerate(entries.places):
-            here = at_all & (entries.place == number)
-            if here.any():
-                rows.append(_judged(entries, found.ladder, k, here, at_all & ~here, rng) | {"channel": channel, "device": device})
-    frame = pd.DataFrame([row for row in rows if row])
+    # Small matrices: more threads would only wait for each other.
+    with threadpool_limits(1):
+        rows = _all_judged(entries, found.ladder, np.random.default_rng(seed))
+    frame = pd.DataFrame(rows)
     notes = [f"{entries.n_left_out:,} sessions are left out of the priorities: their people have no score from before"] if entries.n_left_out else []
     if scores is None:
         notes.append("no scores were given: conversions are predicted from the portrait alone")
@@ -89,6 +83,19 @@ COLUMNS = [
     "rank", "stage", "next_stage", "channel", "device", "n_sessions", "n_people", "reached_per_1000", "drop_off", "drop_off_elsewhere", "p_continue", "p_drop", "difference",
     "expected_per_1000", "expected_per_1000_low", "expected_per_1000_high", "excess_per_1000", "excess_per_1000_low", "excess_per_1000_high", "score_continue", "score_drop",
     "imbalance_before", "imbalance", "last_seen", "last_seen_share"]
+
+
+def _all_judged(entries: Entries, ladder: Ladder, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Every stage in all and at each place where it and the next occur."""
+    rows = []
+    for k in range(1, ladder.last):
+        comparable = entries.has[:, k - 1] & entries.has[:, k]
+        at_all = (entries.furthest >= k) & comparable[entries.place]
+        rows.append(_judged(entries, ladder, k, at_all, None, rng) | {"channel": "all", "device": "all"})
+        for number, (channel, device) in enumerate(entries.places):
+            here = at_all & (entries.place == number)
+            rows.append(_judged(entries, ladder, k, here, at_all & ~here, rng) | {"channel": channel, "device": device})
+    return [row for row in rows if "stage" in row]
 
 
 def _judged(entries: Entries, ladder: Ladder, k: int, here: Array, elsewhere: Array | None, rng: np.random.Generator) -> dict[str, Any]:
@@ -155,7 +162,7 @@ def _predicted(portrait: Array, converts: Array) -> Array:
 
     if converts.min() == converts.max():
         return converts.astype(float)
-    return np.asarray(LogisticRegression(max_iter=1000).fit(portrait, converts).predict_proba(portrait)[:, 1])
+    return np.asarray(LogisticRegression(solver="newton-cholesky").fit(portrait, converts).predict_proba(portrait)[:, 1])
 
 
 def _nearest(of: Array, among: Array) -> Array:
@@ -230,8 +237,9 @@ def _told(found: Sessions, horizon_days: int, scores: ir.Table | None) -> ir.Tab
     won = won.select("customer_id", "channel", at=_seconds(won[f"at_{last}"]), is_begun=ibis.literal(0, "int64"), is_won=ibis.literal(1, "int64"))
     marks = begun.union(won).mutate(score_at=ibis.null("int64"))
     if scores is not None:
+        at = _seconds(scores.as_of)
         marks = marks.union(scores.select(
-            "customer_id", channel=ibis.null("string"), at=_seconds(scores.as_of), is_begun=ibis.literal(0, "int64"), is_won=ibis.literal(0, "int64"), score_at=_seconds(scores.as_of)))
+            "customer_id", channel=ibis.null("string"), at=at, is_begun=ibis.literal(0, "int64"), is_won=ibis.literal(0, "int64"), score_at=at))
 
     def before(by: list[str], days: int | None = None) -> Any:
         return ibis.range_window(group_by=by, order_by="at", preceding=(None if days is None else days * DAY, 1))

@@ -32,8 +32,8 @@ class Sessions:
     until: datetime
 
     def since(self, since: datetime) -> ir.Table:
-        """The sessions that began at or after a moment and came to the first stage at least."""
-        return self.sessions.filter((self.sessions.start_at >= since) & (self.sessions.furthest > 0))
+        """The sessions that began at or after a moment."""
+        return self.sessions.filter(self.sessions.start_at >= since)
 
     def walk(self, sessions: ir.Table) -> ir.Table:
         """Grain: step of some of the sessions. `place` counts them from 0 within each."""

@@ -12,7 +12,7 @@ FEWEST = 10
 Z = 1.959964
 
 
-def wilson(share: Array, n: Array) -> tuple[Array, Array]:
+def wilson(share: Any, n: Any) -> tuple[Array, Array]:
     """The 95 % interval of a share of n independent cases; 0 to 1 where n is 0."""
     share, n = np.asarray(share, float), np.asarray(n, float)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -21,7 +21,7 @@ def wilson(share: Array, n: Array) -> tuple[Array, Array]:
     return np.where(n > 0, np.clip(middle - half, 0, 1), 0.0), np.where(n > 0, np.clip(middle + half, 0, 1), 1.0)
 
 
-def clustered(part: Array, whole: Array, part_squared: Array, cross: Array, whole_squared: Array) -> tuple[Array, Array]:
+def clustered(part: Any, whole: Any, part_squared: Any, cross: Any, whole_squared: Any) -> tuple[Array, Array]:
     """A share (part of whole) and the number of independent cases that it is worth, from sums over people of part, whole and their products.
 
     With one case a person that number is the number of people, and wilson() is the plain interval.
@@ -36,7 +36,7 @@ def clustered(part: Array, whole: Array, part_squared: Array, cross: Array, whol
     return share, np.where(whole > 0, np.clip(worth, 0, whole), 0.0)
 
 
-def with_shares(frame: pd.DataFrame, name: str, part: Array, whole: Array, part_squared: Array, cross: Array, whole_squared: Array) -> pd.DataFrame:
+def with_shares(frame: pd.DataFrame, name: str, part: Any, whole: Any, part_squared: Any, cross: Any, whole_squared: Any) -> pd.DataFrame:
     """Add a share and its 95 % interval: NAME, NAME_low, NAME_high; unknown where there is no case."""
     share, worth = clustered(part, whole, part_squared, cross, whole_squared)
     low, high = wilson(np.nan_to_num(share), worth)
@@ -50,7 +50,8 @@ def hidden(people: pd.Series, within: pd.Series | None = None) -> Array:
     small = (n > 0) & (n < FEWEST)
     if within is None:
         return small
-    for places in pd.Series(np.arange(len(n))).groupby(within.to_numpy()).indices.values():
+    for group in pd.unique(within):
+        places = np.flatnonzero(within == group)
         few = places[small[places]]
         others = places[~small[places] & (n[places] > 0)]
         if len(few) == 1 and len(others):

@@ -37,8 +37,8 @@ def kinds_in(dataset: Dataset) -> tuple[list[str], list[str]]:
     return tuple(sorted(row["kind"] for row in rows if row["initiator"] == who and row["kind"]) for who in ("customer", "marketer"))  # type: ignore[return-value]
 
 
-def standard(own: Iterable[str], conversion: str = "") -> Ladder | str:
-    """From a visit to the purchase, over those stages that occur; or why there is no such funnel.
+def standard(own: Iterable[str], conversion: str = "") -> tuple[Ladder, str]:
+    """From a visit to the purchase, over those stages that occur; and why that is no funnel where it has fewer than two.
 
     `conversion` is another kind of event to end with: the stages before its own stay, or all but the purchase where it has none.
     Raises: UsageError for a conversion that never occurs.
@@ -50,13 +50,12 @@ def standard(own: Iterable[str], conversion: str = "") -> Ladder | str:
     last = [conversion] if conversion else [kind for kind in own if STAGES.get(kind) == BOUGHT]
     before = {depth: [kind for kind in own if STAGES.get(kind) == depth and kind != conversion] for depth in range(1, end)}
     held = [depth for depth, kinds in before.items() if kinds]
-    if not held:
-        shown = ", ".join(NAMES[:end - 1])
-        return f"a funnel needs browsing events ({shown} or the like) before the conversion, and this data has none"
     if not last:
-        return "a funnel needs purchases at its end, and this data has none; name another conversion"
+        return Ladder(STANDARD, (), {}), "a funnel needs purchases at its end, and this data has none; name another conversion"
     number_of = {kind: number for number, depth in enumerate(held, 1) for kind in before[depth]}
-    return Ladder(STANDARD, (*(NAMES[depth - 1] for depth in held), conversion or NAMES[-1]), number_of | dict.fromkeys(last, len(held) + 1))
+    ladder = Ladder(STANDARD, (*(NAMES[depth - 1] for depth in held), conversion or NAMES[-1]), number_of | dict.fromkeys(last, len(held) + 1))
+    shown = ", ".join(NAMES[:end - 1])
+    return ladder, "" if held else f"a funnel needs browsing events ({shown} or the like) before the conversion, and this data has none"
 
 
 def declared(funnel: Funnel, own: Iterable[str], marketers: Iterable[str] = (), conversion: str = "") -> Ladder:
@@ -99,7 +98,7 @@ def require_kind(kind: str, kinds: Iterable[str]) -> None:
 
 def staged(kind: ibis.Value, ladder: Ladder) -> ibis.Value:
     """The number of the stage that a kind of event is, 0 for none."""
-    return kind.cases(*ladder.number_of.items(), else_=0).cast("int64")
+    return kind.cases(*ladder.number_of.items(), else_=0).cast("int64") if ladder.number_of else ibis.literal(0, "int64")
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
