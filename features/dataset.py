@@ -85,6 +85,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Funnel:
+    """The stages that a company declares, in order: kinds of events, or names of the standard funnel."""
+
+    name: str
+    stages: tuple[str, ...]
+    unit: Literal["sessions", "customers"] = "sessions"
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Tables and declarations. Times inside are naive UTC; money is integer minor units of `currency`.
 
@@ -119,6 +128,7 @@ class Dataset:
     # Which features are built, by name (glob), family or what they are; all if none is named.
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    funnels: tuple[Funnel, ...] = ()
 
     def lookbacks_days(self) -> tuple[int, ...]:
         """The lookbacks of all its tasks, from short to long: what the feature table is built for."""

@@ -15,7 +15,7 @@ from features.attributes import typed
 from features.clocks import clock_notes
 from features.contracts import COLUMNS, shaped
 from features.dataset import Attribute, Dataset, Finding
-from features.declaration import MONEY, declared_in, identity_of, require_place, tasks_of
+from features.declaration import MONEY, declared_in, funnels_of, identity_of, require_place, tasks_of
 from features.engine import connect, utc_to_local
 from features.errors import ContractError, first_few
 from features.files import sha256
@@ -86,7 +86,7 @@ def read(folder: Path, declared: dict[str, Any] | None = None) -> Dataset:
         attributes, licence=said.get("licence", "not stated"), consent=_consent(said),
         bot_events_per_hour=_positive(said, "bot_events_per_hour", Dataset.bot_events_per_hour), testers=tuple(said.get("testers", ())),
         identity=identity_of(said), policies=policies, notes=_summed(notes), is_simulated=said.get("simulated", False), include=tuple(choice.get("include", ())),
-        exclude=tuple(choice.get("exclude", ())))
+        exclude=tuple(choice.get("exclude", ())), funnels=funnels_of(said))
 
 
 def _observed(events: ir.Table, said: dict[str, Any], zone: str, policies: Policies, folder: Path) -> tuple[datetime, datetime]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from features.contracts import hold
-from features.dataset import Attribute, Dataset, Finding, IdentityRules
+from features.dataset import Attribute, Dataset, Finding, Funnel, IdentityRules
 from features.files import sha256, write_json
 from features.tasks import Task
 
@@ -72,7 +72,7 @@ def _write(dataset: Dataset, findings: list[Finding], folder: Path) -> None:
             "observed_until": dataset.observed_until.isoformat(), "tasks": [asdict(task) for task in dataset.tasks], "fingerprint": dataset.fingerprint,
             "attributes": [asdict(attribute) for attribute in dataset.attributes], "not_applicable": dataset.not_applicable, "licence": dataset.licence,
             "consent": dataset.consent, "identity": asdict(dataset.identity), "is_simulated": dataset.is_simulated, "include": dataset.include,
-            "exclude": dataset.exclude}
+            "exclude": dataset.exclude, "funnels": [asdict(funnel) for funnel in dataset.funnels]}
         write_json(aside / "dataset.json", {"tables": list(dataset.tables), "dataset": said, "findings": [asdict(finding) for finding in findings]})
         aside.rename(folder)
     finally:
@@ -97,7 +97,8 @@ def _read(folder: Path) -> tuple[Dataset, list[Finding]]:
         told["name"], told["zone"], told["currency"], datetime.fromisoformat(told["observed_from"]), datetime.fromisoformat(told["observed_until"]), engine, tables,
         tuple(Task.from_json(task) for task in told["tasks"]), told["fingerprint"], tuple(Attribute(**attribute) for attribute in told["attributes"]),
         told["not_applicable"], told["licence"], told["consent"], is_simulated=told["is_simulated"],
-        identity=IdentityRules.from_json(told["identity"]), include=tuple(told["include"]), exclude=tuple(told["exclude"]))
+        identity=IdentityRules.from_json(told["identity"]), include=tuple(told["include"]), exclude=tuple(told["exclude"]),
+        funnels=tuple(Funnel(**{**funnel, "stages": tuple(funnel["stages"])}) for funnel in told["funnels"]))
     return dataset, findings
 
 
