@@ -182,7 +182,8 @@ def _portraits(
         if isinstance(feature.expression, AsOf):
             out[feature.name] = known[feature.name]
         else:
-            out[feature.name] = pa.array(worded(values[feature.name], texts[feature.name]) if feature.name in texts else values[feature.name], from_pandas=True)
+            words = feature.name in texts
+            out[feature.name] = pa.array(worded(values[feature.name], texts[feature.name]) if words else values[feature.name], pa.string() if words else None, from_pandas=True)
     return pa.table(out)
 
 

@@ -18,6 +18,8 @@ Array = NDArray[Any]
 DAY = 86400
 _KEY_BITS = 40  # of seconds since 1970 in a row's key: beyond any date
 HALF_LIFE_DAYS = 30
+# What it costs to look at a row of a cell, against a step of a running total (measured).
+ROW_COST = 8
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,17 @@ def _distinct(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggre
         out[order[1:][again]] = order[:-1][again]
         return out
 
+    def rises() -> Array | None:
+        """Where a line comes to another value, if it never falls, as days do: then equal values lie next to each other. Running totals."""
+        values, is_same_line = rows.columns[asked.by], rows.line[1:] == rows.line[:-1]
+        if (values[1:] < values[:-1])[is_same_line].any():
+            return None
+        return _running(np.r_[True, ~is_same_line | (values[1:] != values[:-1])][:len(rows)])
+
+    total = rows.keeping(("rises", asked.by), rises)
+    if total is not None:
+        first = np.minimum(begins + 1, len(rows))
+        return np.where(ends > begins, total[ends] - total[first] + 1, 0)
     cell, row = _pairs(rows, begins, ends, asked)
     return np.bincount(cell[rows.keeping(("before", asked.by), before)[row] < begins[cell]], minlength=len(cells))
 
@@ -270,15 +283,11 @@ def _by_value(rows: Rows, by: str) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Totals:
-    """What each value of `by` holds in each cell. Shape: (slot,): one for each cell and value of its line, also where the window holds none of it.
-
-    `slot` and `row` tell of each pair of cell and row where it is counted, and which row it is.
-    """
+    """What the values of `by` hold in each cell. Shape: (slot,), several of each cell; `newest` is the newest row there, -1 where there is none."""
 
     cell: Array
     total: Array
-    slot: Array
-    row: Array
+    newest: Array
 
 
 def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
@@ -286,6 +295,28 @@ def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) 
     rows, begins, ends = _of_known(rows, begins, ends, *_both(asked))
     is_decayed = asked.statistic.startswith("decayed")
 
+    def totals() -> Totals:
+        values = rows.keeping(("values", asked.by), lambda: np.unique(rows.columns[asked.by]))
+        # Few values of very many rows are counted value by value, by running totals; else row by row.
+        is_short = len(values) * (len(rows) + 2 * len(cells)) < ROW_COST * int((ends - begins).sum())
+        return _value_by_value(rows, cells, begins, ends, asked, values) if is_short and not is_decayed else _row_by_row(rows, cells, begins, ends, asked, is_decayed)
+
+    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)
+
+
+def _value_by_value(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate, values: Array) -> Totals:
+    places, totals, newest = np.arange(len(rows)), [], []
+    for value in values:
+        is_it = rows.columns[asked.by] == value
+        total = _running(np.where(is_it, rows.columns[asked.column], 0) if asked.column else is_it)
+        last = np.append(np.maximum.accumulate(np.where(is_it, places, -1)), -1)[ends - 1]
+        totals.append(total[ends] - total[begins])
+        newest.append(np.where(last >= begins, last, -1))
+    return Totals(np.tile(np.arange(len(cells)), len(values)), np.concatenate(totals), np.concatenate(newest))
+
+
+def _row_by_row(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate, is_decayed: bool) -> Totals:
+    """Each cell has a slot for each value that its line knows."""
     def coded() -> tuple[Array, Array]:
         """The place of each row's value among those of its line, and how many the line has."""
         order, again = _by_value(rows, asked.by)
@@ -297,26 +328,21 @@ def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) 
         width[order] = np.repeat(np.maximum.reduceat(number, starts) - number[starts] + 1, sizes) if len(rows) else number
         return code, width
 
-    def slots() -> tuple[Array, Array]:
-        code, width = rows.keeping(("code", asked.by), coded)
-        there, widths = ends > begins, np.zeros(len(cells), np.int64)
-        widths[there] = width[begins[there]]
-        cell, row = _pairs(rows, begins, ends, asked)
-        return np.repeat(np.arange(len(cells)), widths), (np.cumsum(widths) - widths)[cell] + code[row]
-
-    def totals() -> Totals:
-        cell, slot = rows.keeping(("slots", asked.by, asked.window), slots)
-        whose, row = _pairs(rows, begins, ends, asked)
-        if is_decayed:
-            total = np.bincount(slot, _weights(rows, cells, whose, row, asked.column), len(cell))
-        elif asked.column:
-            # (Sums of whole numbers are exact in floating point up to 2 ** 53.)
-            total = np.bincount(slot, rows.columns[asked.column][row], len(cell)).astype(np.int64)
-        else:
-            total = np.bincount(slot, minlength=len(cell))
-        return Totals(cell, total, slot, row)
-
-    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)
+    code, width = rows.keeping(("code", asked.by), coded)
+    there, widths = ends > begins, np.zeros(len(cells), np.int64)
+    widths[there] = width[begins[there]]
+    cell, row = _pairs(rows, begins, ends, asked)
+    slot, n = (np.cumsum(widths) - widths)[cell] + code[row], int(widths.sum())
+    if is_decayed:
+        total = np.bincount(slot, _weights(rows, cells, cell, row, asked.column), n)
+    elif asked.column:
+        # (Sums of whole numbers are exact in floating point up to 2 ** 53.)
+        total = np.bincount(slot, rows.columns[asked.column][row], n).astype(np.int64)
+    else:
+        total = np.bincount(slot, minlength=n)
+    newest = np.full(n, -1)
+    np.maximum.at(newest, slot, row)
+    return Totals(np.repeat(np.arange(len(cells)), widths), total, newest)
 
 
 def _largest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
@@ -344,9 +370,9 @@ def _both(asked: Aggregate) -> tuple[str, ...]:
 def _favourite(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The value with the largest total, among equals the one met last; UNKNOWN where there is none."""
     rows, by = _by(rows, cells, begins, ends, asked)
-    is_best = (by.total == _most(by, cells)[by.cell])[by.slot]
+    is_best = by.total == _most(by, cells)[by.cell]
     newest = np.full(len(cells), -1)
-    np.maximum.at(newest, by.cell[by.slot[is_best]], by.row[is_best])
+    np.maximum.at(newest, by.cell[is_best], by.newest[is_best])
     return np.where(newest >= 0, np.append(rows.columns[asked.by], UNKNOWN)[newest], UNKNOWN)
 
 

@@ -22,6 +22,8 @@ def main() -> None:
         parser_.add_argument("--data", default="complete-journey", help="complete-journey (default) or a folder of tables")
         parser_.add_argument("--trials", type=int, default=20, help="LightGBM trials; half as many for the logistic regression (default 20)")
         parser_.add_argument("--allow", nargs="*", default=[], metavar="FEATURE", help="sensitive features that may be used, by name")
+        parser_.add_argument("--exclude", nargs="*", default=[], metavar="WORD", help=(
+            "features that may not be learned from: a name, a pattern such as 'spend_*', family:NAME, or actionable, treatment, undated, category"))
         parser_.add_argument("--seeds", type=Path, metavar="FILE", help="a file of customer ids as the seeds of the lookalike task")
     compare = commands.add_parser("compare", help="versions of a task side by side", epilog="example: python -m training compare churn")
     promote = commands.add_parser("promote", help="the gate: make the challenger champion", epilog="example: python -m training promote churn")
@@ -56,7 +58,7 @@ def _run(given: argparse.Namespace) -> None:
     # A wrong name makes no run folder.
     raw_files(given.data)
     with locked(given.run, may_make=True):
-        run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds))
+        run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds, given.exclude))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from features.errors import ContractError, first_few
 from features.tasks import Task
 from training import metrics
 from training.calibrate import calibrated, fit_platt
@@ -84,6 +85,8 @@ def best_rule(rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...])
         if name in names:
             area = _auc(before.y, rule_score(before.x, names.index(name)))
             found[name] = (max(area, 1 - area), 1 if area >= 0.5 else -1)
+    if not found:
+        raise ContractError(f"{task.name} needs a rule to be judged against, found none of {first_few(task.rules)} among the features; exclude fewer, or declare other rules")
     best = max(found, key=lambda name: found[name][0])
     return Recipe("rule", {"column": best, "sign": found[best][1]}), {name: area for name, (area, _) in found.items()}
 

@@ -6,7 +6,7 @@ recall@k, the share of the held-out seeds among the first k of the held-out popu
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -64,7 +64,9 @@ class Pool:
     held_out: Mask
 
 
-def train_space(dataset: Dataset, task: Task, frame: "pd.DataFrame", features: Sequence[Feature], allow: Sequence[str] = ()) -> TrainedSpace:
+def train_space(
+    dataset: Dataset, task: Task, frame: "pd.DataFrame", features: Sequence[Feature], allow: Sequence[str] = (), exclude: Collection[str] = (),
+) -> TrainedSpace:
     """Choose a ranker on seeds inside the training part, judge it once on the held-out part, refit on everybody.
 
     Grain of `frame`: customer, with as_of, is_seed and features. Raises: ContractError for seeds that cannot teach or judge.
@@ -72,7 +74,7 @@ def train_space(dataset: Dataset, task: Task, frame: "pd.DataFrame", features: S
     frame = frame.reset_index(drop=True)
     is_seed = frame["is_seed"].to_numpy(bool)
     require_seeds(task.name, int(is_seed.sum()), len(frame))
-    every = columns_of(features, frame, allow)
+    every = columns_of(features, frame, allow, exclude)
     rows = rows_of(frame.assign(label=frame["is_seed"]), every)
     held_out, split = _held_out(rows.as_ofs, is_seed)
     why = excluded_columns(features, task)

@@ -1,6 +1,6 @@
 """From raw tables to registered models: what `make run` and `train` do. What is up to date is used again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,11 @@ _NOT_OF_A_MODEL = ("__main__", "gate", "registry", "run")
 
 @dataclass(frozen=True)
 class Given:
-    """What a run is asked to do. `names` are tasks (all if None), `seeds` the ids of a list for the lookalike task."""
+    """What a run is asked to do.
+
+    `names` are tasks (all if None), `seeds` the ids of a list for the lookalike task; `allow` names sensitive features that may be learned from,
+    `exclude` has words for those that may not.
+    """
 
     data: str
     run: Path
@@ -34,6 +38,7 @@ class Given:
     allow: Sequence[str] = ()
     promotes: bool = True
     seeds: Sequence[str] | None = None
+    exclude: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def run_tasks(given: Given) -> dict[str, Any]:
     not applicable, as long as another remains.
     Raises: ContractError, UsageError; a refused gate is recorded, not raised.
     """
+    from features.choice import meant
     from features.files import write_json
     from features.kept import open_kept
     from features.snapshots import features_of
@@ -70,6 +76,7 @@ def run_tasks(given: Given) -> dict[str, Any]:
     unknown = [name for name in given.allow if name not in {feature.name for feature in features}]
     if unknown:
         raise UsageError(f"--allow must name features of {dataset.name}, found {', '.join(unknown)}; see python -m features describe --data {given.data}")
+    left_out = meant(features, given.exclude)
     others = _set_aside(given, dataset)
     refused: dict[str, ContractError] = {}
     plans = [plan for task in tasks if (plan := _or_refused(task, refused, lambda task=task: _plan(dataset, task)))]  # type: ignore[misc]
@@ -79,7 +86,7 @@ def run_tasks(given: Given) -> dict[str, Any]:
     _say_kept(steps, was_kept, "the features")
     records = {}
     for plan in plans:
-        record = _or_refused(plan.task, refused, lambda plan=plan: _one(steps, dataset, plan, features, given, snapshot_file))  # type: ignore[misc]
+        record = _or_refused(plan.task, refused, lambda plan=plan: _one(steps, dataset, plan, features, given, left_out, snapshot_file))  # type: ignore[misc]
         if record:
             records[plan.task.name] = record
     _require_one(records, refused, given)
@@ -89,7 +96,8 @@ def run_tasks(given: Given) -> dict[str, Any]:
         "data": dataset.name, "is_simulated": dataset.is_simulated, "fingerprint": dataset.fingerprint, "seconds": steps.seconds,
         "quarantine": {finding.code: finding.count for finding in findings if finding.level == "quarantine"},
         "warnings": {finding.code: finding.count for finding in findings if finding.level == "warn"},
-        "features": len(features), "absent_features": absent, "not_applicable": dataset.not_applicable | {name: str(why) for name, why in refused.items()},
+        "features": len(features), "excluded_features": sorted(left_out), "absent_features": absent,
+        "not_applicable": dataset.not_applicable | {name: str(why) for name, why in refused.items()},
         "tasks": others | records, "reports": [], "packages": {name: version(name) for name in PACKAGES}}
     write_json(given.run / "run.json", summary)
     return summary
@@ -194,7 +202,9 @@ def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Featur
     return path, is_kept and is_base_kept
 
 
-def _one(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, snapshot_file: Path) -> dict[str, Any]:
+def _one(
+    steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], snapshot_file: Path,
+) -> dict[str, Any]:
     """Train one task, or find that it was trained on just this, and let the gate judge it."""
     from features import kept
     from training.lookalike import write_population
@@ -208,14 +218,14 @@ def _one(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Featu
         write_population(dataset, task, snapshot_file, path, given.seeds) if plan.folds is None else write_training_table(dataset, task, plan.as_ofs, snapshot_file, path))
     code = kept.code_digest(_ROOM, [file.stem for file in _ROOM.glob("*.py") if file.stem not in _NOT_OF_A_MODEL])
     declared = [(feature.name, feature.label_en, feature.label_zh, feature.is_sensitive, feature.is_actionable, feature.is_treatment) for feature in features]
-    key = kept.digest(sha256(path), asdict(task), given.trials, sorted(given.allow), declared, code, [version(name) for name in PACKAGES])
+    key = kept.digest(sha256(path), asdict(task), given.trials, sorted(given.allow), sorted(left_out), declared, code, [version(name) for name in PACKAGES])
     registry, name = Registry(given.run), f"{dataset.name}.{task.name}"
     found = registry.kept(name, key)
     if found:
         _say_kept(steps, True, f"version {found[0]} of {name}")
         number, record = found
     else:
-        trained = _trained(steps, dataset, plan, features, given, frame)
+        trained = _trained(steps, dataset, plan, features, given, left_out, frame)
         with steps.step("register", f"registering {name}"):
             number, record = registry.register(trained, dataset.name, key), trained.record
     record = {**record, "model": name, "version": number, "gate": _gate(registry, given, name, number)}
@@ -223,7 +233,7 @@ def _one(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Featu
     return record
 
 
-def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, frame: Any) -> Any:
+def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], frame: Any) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from training.lookalike import train_space
@@ -232,7 +242,7 @@ def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[F
     task, says = plan.task, f"tuning, judging and refitting {plan.task.name}"
     if plan.folds is None:
         with steps.step(f"train_{task.name}", says):
-            return train_space(dataset, task, frame, features, given.allow)
+            return train_space(dataset, task, frame, features, given.allow, left_out)
     bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"), TimeRemainingColumn(), console=steps.console)
     shown = {kind: bars.add_task(f"  {kind}", total=n, best="") for kind, n in (("lightgbm", given.trials), ("logistic", max(1, given.trials // 2)))}
     best: dict[str, float] = {}
@@ -242,7 +252,8 @@ def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[F
         bars.update(shown[kind], completed=n, best=f"loss {best[kind]:.4f}")
 
     with steps.step(f"train_{task.name}", says, bars):
-        return train(dataset, task, frame, features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, on_trial=on_trial)
+        return train(
+            dataset, task, frame, features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, exclude=left_out, on_trial=on_trial)
 
 
 def _gate(registry: Any, given: Given, name: str, number: str) -> str:

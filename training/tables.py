@@ -1,7 +1,7 @@
 """Training tables: features and label side by side, and their way into a model's matrix."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -79,11 +79,11 @@ def write_training_table(dataset: Dataset, task: Task, as_ofs: Sequence[datetime
     return frame
 
 
-def columns_of(features: Sequence[Feature], train: "pd.DataFrame", allow: Sequence[str]) -> tuple[Column, ...]:
-    """The model's inputs: sensitive features only if allowed by name; categories with the levels seen in training."""
+def columns_of(features: Sequence[Feature], train: "pd.DataFrame", allow: Sequence[str], exclude: Collection[str] = ()) -> tuple[Column, ...]:
+    """The model's inputs: without what is excluded by name, sensitive features only if allowed by name; categories with the levels seen in training."""
     columns = []
     for feature in features:
-        if feature.is_sensitive and feature.name not in allow:
+        if feature.name in exclude or (feature.is_sensitive and feature.name not in allow):
             continue
         levels: tuple[str, ...] = ()
         if feature.is_category:

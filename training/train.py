@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -45,7 +45,7 @@ class Trained:
 
 def train(
     dataset: Dataset, task: Task, frame: "pd.DataFrame", features: Sequence[Feature], folds: Folds, *, run: Path, trials: int,
-    allow: Sequence[str] = (), on_trial: OnTrial = lambda kind, n, loss: None,
+    allow: Sequence[str] = (), exclude: Collection[str] = (), on_trial: OnTrial = lambda kind, n, loss: None,
 ) -> Trained:
     """Tune two candidates, choose among them, their blend and the best rule, judge once, refit on all.
 
@@ -54,7 +54,7 @@ def train(
     Raises: ContractError for blocks that cannot teach or judge.
     """
     seen = frame[frame["as_of"].isin(folds.fit)]
-    columns = columns_of(features, seen, allow)
+    columns = columns_of(features, seen, allow, exclude)
     rows = rows_of(frame, columns)
     require_labels(rows, folds, task)
 

@@ -72,8 +72,7 @@ NEEDED = {
     "looked_category_112d": {"role:look", "category of look"}, "rating_last": {"role:rating", "value of rating"}, "nps_group": {"role:nps", "value of nps"},
     "redemptions_count_28d": {"kind:coupon_redemption"}, "redemption_rate_ever": {"kind:coupon_redemption", "kind:campaign_received", "contacts"},
     "campaigns_open_count": {"kind:campaign_received", "contacts", "table:campaigns"}, "contacts_count_28d": {"contacts"},
-    "contact_channels_nunique_112d": {"contacts", "channel of contacts"},
-    "open_rate_112d": {"role:open", "contacts"},
+    "contact_channels_nunique_112d": {"contacts", "channel of contacts"}, "open_rate_112d": {"role:open", "contacts"},
     "unanswered_contacts_count": {"role:open", "contacts"}, "relooks_to_purchase_mean_112d": {"browsing", "item_id of look"}, "complaints_count_28d": {"role:complaint"}}
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -90,9 +91,51 @@ def test_describe_is_the_data_dictionary(door, shop):
         "label_en": "spend in the last 28 days",
         "label_zh": "近28天消费金额",
         "flags": [],
+        "needs": ["amount_minor"],
     }
     _, markdown, _ = door("describe", "--data", shop)
-    assert len(markdown.splitlines()) == len(rows) + 2 and "| spend_sum_28d_cny | consumption | CNY | 0 |" in markdown
+    assert len(markdown.splitlines()) == len(rows) + 4 and "| spend_sum_28d_cny | consumption | CNY | 0 |" in markdown
+    counts = Counter(row["family"] for row in rows.values())
+    assert markdown.startswith(f"{len(rows)} features: {counts['behaviour']} behaviour, {counts['consumption']} consumption")
+    _, some, _ = door("describe", "--data", shop, "--json", "--include", "family:consumption", "--exclude", "*_28d_*", "actionable")
+    assert {row["name"] for row in json.loads(some)} == {
+        name for name, row in rows.items() if row["family"] == "consumption" and "_28d_" not in name and "actionable" not in row["flags"]}
+
+
+def test_a_label_with_a_bar_stays_in_its_cell(door, folder_of):
+    folder = folder_of([{"customer_id": "ann", "event_at": "2026-03-01"}], customers=[{"customer_id": "ann", "city": "x"}], declared='[attributes.city]\nlabel_en = "a | b"\n')
+    _, markdown, _ = door("describe", "--data", folder, "--include", "city")
+    assert r"| city | profile | category | None | a \| b | city | undated, category |  |" in markdown
+
+
+def test_check_says_how_attributes_were_read(door, folder_of):
+    people = [{"customer_id": f"c{i}", "store": i % 3 + 1, "email": f"u{i}@x", "born": f"{i % 9 + 1}.5.1990"} for i in range(90)]
+    code, out, _ = door("check", folder_of([{"customer_id": "c1", "event_at": "2026-03-01"}], customers=people))
+    assert code == 0
+    for line in ('attribute store: read as a number; if its 3 values are codes, declare [attributes.store] type = "category"',
+                 "attribute email: left out, for lack of values that repeat (each customer has one of their own)", "attribute born: read as dates of the form %d.%m.%Y"):
+        assert line in out
+
+
+def test_a_portrait_is_printed_for_one_customer_at_one_moment(door, shop):
+    code, out, _ = door("portrait", shop, "ann", "--as-of", "2026-03-20T02:00:00Z", "--lang", "zh", "--include", "family:consumption")
+    assert code == 0 and out.splitlines()[2:5] == ["消费画像", "  近28天消费金额：1.00 CNY", "  近56天消费金额：1.00 CNY"]
+    code, _, err = door("portrait", shop, "ann", "--as-of", "2026-03-01")
+    assert code == 2 and err.startswith("error: CUSTOMER must be known before 2026-02-28 16:00:00 UTC, found 'ann', who is not")
+    assert "must not be after the end of the data" in door("portrait", shop, "ann", "--as-of", "2027-03-01")[2]
+
+
+@pytest.mark.parametrize("words", [["describe", "--data", "SHOP"], ["build", "SHOP", "--as-of", "2026-03-20", "--out", "t.csv"]])
+def test_a_word_that_means_no_feature_is_refused(door, shop, monkeypatch, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = door(*(shop if word == "SHOP" else word for word in words), "--exclude", "spend_some_28d_cny")
+    assert code == 2 and "found 'spend_some_28d_cny', which means none; the nearest is spend_sum_28d_cny" in err and not list(tmp_path.iterdir())
+
+
+def test_build_writes_the_chosen(door, shop, tmp_path):
+    path = tmp_path / "some.parquet"
+    assert door("build", shop, "--as-of", "2026-03-31", "--out", path, "--include", "purchases_count_*", "--exclude", "*_ever")[0] == 0
+    assert pq.read_table(path).column_names == ["customer_id", "as_of", "purchases_count_28d", "purchases_count_56d"]
 
 
 def test_simulate_writes_a_folder_that_can_be_checked(door, tmp_path):

@@ -1,5 +1,6 @@
 """What is kept between runs: the same tables come back, and only from the same files and code; one run at a time."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -22,8 +23,8 @@ BAD = [{"customer_id": "", "event_at": "2026-01-01", "amount": "1", "kind": "pur
 
 @pytest.fixture
 def folder(folder_of):
-    declared = 'simulated = true\nlicence = "made up"\n'
-    return folder_of([*EVENTS, *BAD], declared=declared, customers=[{"customer_id": "c1", "valid_from": "2026-01-01", "city": "上海"}])
+    declared = 'simulated = true\nlicence = "made up"\n[features]\nexclude = ["top_*"]\n'
+    return folder_of([*EVENTS, *BAD], declared=declared, customers=[{"customer_id": "c1", "valid_from": "2026-01-01", "city": "上海", "age": "30"}])
 
 
 def test_kept_tables_are_the_tables(folder, tmp_path):
@@ -38,7 +39,7 @@ def test_kept_tables_are_the_tables(folder, tmp_path):
     # What only reading needs is not kept; all else is as it was declared.
     declared = open_dataset(str(folder))
     assert {**fresh.__dict__, "engine": 0, "tables": 0} == {**declared.__dict__, "engine": 0, "tables": 0}
-    assert fresh.is_simulated and fresh.licence == "made up"
+    assert fresh.is_simulated and fresh.licence == "made up" and fresh.exclude == ("top_*",) and [a.kind for a in fresh.attributes] == ["category", "number"]
     moment = [fresh.observed_until.replace(microsecond=0)]
     assert snapshots(fresh, moment, features_of(fresh)[0]).to_pyarrow().equals(snapshots(again, moment, features_of(again)[0]).to_pyarrow())
 
@@ -64,6 +65,19 @@ def test_changed_code_that_reads_is_another_key(tmp_path):
     (tmp_path / "b.py").write_text("y = 2\n")
     assert kept.code_digest(tmp_path) != both
     assert kept.code_digest(tmp_path, ["a"]) == one
+
+
+def test_a_change_in_a_family_of_features_is_another_key(tmp_path):
+    """The files of features depend on what is declared in families/, too."""
+    room = Path(kept.__file__).parent
+    imported = {path.relative_to(room).with_suffix("").as_posix() for path in (room / "families").glob("[a-z]*.py")}
+    assert imported <= set(kept.FEATURE_CODE) <= set(kept.BASE_CODE) and len(imported) == 5
+    copy = tmp_path / "features"
+    shutil.copytree(room, copy)
+    before = kept.code_digest(copy, kept.FEATURE_CODE)
+    with (copy / "families" / "interest.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert kept.code_digest(copy, kept.FEATURE_CODE) != before
 
 
 def test_a_half_written_or_changed_file_is_not_kept(tmp_path):
