@@ -32,18 +32,23 @@ MOST_PAST = 6_000_000
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")
 
 
+def candidates(dataset: Dataset) -> tuple[Feature, ...]:
+    """Every feature that the catalogue has for this dataset's attributes, kinds of events, tasks, lookbacks and currency, whether its tables allow it or not."""
+    undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
+    templates = (
+        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
+        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")))
+    return catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency)
+
+
 def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
     """The features that this dataset's tables allow, and for each of the others what it lacks.
 
     A feature without its data is absent; a column of zeros would look like knowledge.
     """
     has = _supply(dataset)
-    undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
-    templates = (
-        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
-        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")))
     present, absent = [], {}
-    for feature in catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency):
+    for feature in candidates(dataset):
         lacking = sorted(need for aggregate in feature.aggregates() for need in needs_of(aggregate) if need not in has)
         if lacking:
             absent[feature.name] = " and ".join(dict.fromkeys(lacking))
