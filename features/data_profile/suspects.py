@@ -14,6 +14,7 @@ from features.data_profile.counted import Counted, rows_of
 from features.data_profile.coverage import Coverage
 from features.data_profile.distributions import scales_among
 from features.dataset import Dataset
+from features.engine import utc_to_local
 
 # Rows whose texts are looked at, and how many rows or customers it takes to say anything of a column.
 SAMPLE_ROWS, FEWEST = 20_000, 20
@@ -32,7 +33,7 @@ PATTERNS = {
     "id_number": r"^[1-9][0-9]{5}(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]$",
     "date": r"^ *([0-9]{4}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4})"}
 NAMES = re.compile(
-    r"(^|[\W_])(e.?mail|(tele|mobile.?)?phone|mobile.?(no|number)|street|address|surname|(first|last|full|family|given).?name|birth.?(day|date)|(date.?)?of.?birth|passport|iban)"
+    r"(^|[\W_])(e.?mail|(tele|mobile.?)?phone|mobile.?(no|number)|street|address|surname|(first|last|full|family|given).?name|birth.?(day|date)|date.?of.?birth|passport|iban)"
     r"(.?(address|no|number))?$|姓名|手机|电话|邮箱|地址|身份证|生日", re.IGNORECASE)
 # A column with such a name is let pass where so few of its values differ: a yes or no tells nobody's address.
 NAMED_SHARE = 0.1
@@ -138,7 +139,8 @@ def _coverage_jumps(dataset: Dataset, events: Counted, attributes: Sequence[str]
         people = dataset.tables["customers"]
         told = people.select("customer_id", "valid_from", **{f"a{i}": people[name].notnull().cast("int64") for i, name in enumerate(attributes)})
         first = events.people.group_by("customer_id").agg(met_in=events.people.month.min())
-        told = told.left_join(first, "customer_id").mutate(month=lambda t: ibis.coalesce(t.valid_from, t.met_in).truncate("M")).filter(lambda t: t.month.notnull())
+        told = told.left_join(first, "customer_id")
+        told = told.mutate(month=ibis.coalesce(utc_to_local(told.valid_from, dataset.zone), told.met_in).truncate("M")).filter(lambda t: t.month.notnull())
         for row in rows_of(told.group_by("month").agg(n=told.count(), **{f"a{i}": told[f"a{i}"].sum() for i in range(len(attributes))}).order_by("month")):
             for i, name in enumerate(attributes):
                 series.setdefault(("customers", name, ""), []).append((row["month"].date(), row["n"], row[f"a{i}"]))

@@ -237,7 +237,7 @@ def _supply(w: Words, found: Supplies) -> Chapter:
         people = w.count(family.n_customers, found.n_known)
         rows.append((
             w.say(f"families.{family.family}"), f"{family.present:,}", f"{sum(family.absent.values()):,}",
-            Share(0.0 if is_small(family.n_customers) else family.n_customers / max(found.n_known, 1), people), "; ".join(lacks)))
+            Share(0.0 if is_small(family.n_customers) else family.n_customers / max(found.n_known, 1), people), w["reasons"].join(lacks)))
     lead = w.say("supply_lead", as_of=w.moment(found.as_of), n=w.count(found.n_known))
     return Chapter("supply", w["supply"], lead, (Grid((w["family"], w["present"], w["absent"], w["customers"], w["lacks"]), tuple(rows), numbers=frozenset((1, 2))),))
 
