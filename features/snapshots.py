@@ -40,6 +40,16 @@ MOST_PAST = 6_000_000
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")
 
 
+def candidates(dataset: Dataset) -> tuple[Feature, ...]:
+    """Every feature that the catalogue has for this dataset's attributes, kinds of events, tasks, lookbacks and currency, whether its tables allow it or not."""
+    undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
+    templates = (
+        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
+        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")), *catalogue.of_channels(_frequent(dataset, "channel", MOST_CHANNELS)),
+        *catalogue.of_categories(_frequent(dataset, "category", MOST_CATEGORIES)))
+    return _named_once(catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency))
+
+
 def features_of(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> tuple[tuple[Feature, ...], dict[str, str]]:
     """The features that this dataset's tables allow, and for each of the others what it lacks; of those that the dataset and then the caller choose.
 
@@ -47,14 +57,8 @@ def features_of(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence
     Raises: ContractError for a word of the choice that means no feature, an attribute that is called like a feature.
     """
     has = _supply(dataset)
-    undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
-    templates = (
-        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
-        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")), *catalogue.of_channels(_frequent(dataset, "channel", MOST_CHANNELS)),
-        *catalogue.of_categories(_frequent(dataset, "category", MOST_CATEGORIES)))
-    every = _named_once(catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency))
     present, absent = [], {attribute.name: attribute.note for attribute in dataset.attributes if attribute.kind == "text"}
-    for feature in chosen(chosen(every, dataset.include, dataset.exclude), include, exclude):
+    for feature in chosen(chosen(candidates(dataset), dataset.include, dataset.exclude), include, exclude):
         lacking = sorted(need for aggregate in feature.aggregates() for need in needs_of(aggregate) if need not in has)
         if lacking:
             absent[feature.name] = " and ".join(dict.fromkeys(lacking))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from math import sqrt
+from math import ceil, sqrt
 from zoneinfo import ZoneInfo
 
 import ibis
@@ -22,17 +22,22 @@ from features.tasks import Task
 JUMP_Z, JUMP_SHARE = 4.0, 0.2
 # Labels of the rarer kind that a task needs in all, as training does.
 FEWEST_LABELS = 50
+# Moments of a task that are told.
+MOST_MOMENTS = 60
 
 
 @dataclass(frozen=True)
 class Month:
-    """A month: `customers` had an event of their own, `new` their first event of any kind, `buyers` bought; money in minor units, by the first line of each basket.
+    """A month: `met` had an event of any kind, `customers` one of their own, `new` their first of any kind, `buyers` bought.
+
+    Money in minor units, by the first line of each basket.
 
     `is_partial` where the data do not cover all of it.
     """
 
     first: date
     events: int
+    met: int
     customers: int
     new: int
     purchases: int
@@ -69,7 +74,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class TaskRates:
-    """A task's label rate at every mature moment; `refused` is the code of what stands against it."""
+    """A task's label rate at its mature moments; `refused` is the code of what stands against it."""
 
     task: Task
     rates: tuple[Rate, ...]
@@ -109,20 +114,22 @@ def _by_month(dataset: Dataset, events: Counted, firsts: Sequence[date]) -> tupl
     n = Counter[date]()
     for cell in events.months:
         n[cell.month.date()] += cell.n
-    active = {row["month"].date(): row["n"] for row in rows_of(people.group_by("month").agg(n=people.customer_id.nunique(where=people.is_own)))}
+    of_month = people.group_by("month").agg(met=people.customer_id.nunique(), active=people.customer_id.nunique(where=people.is_own))
+    seen = {row["month"].date(): row for row in rows_of(of_month)}
     began = people.group_by("customer_id").agg(month=people.month.min())
     new = {row["month"].date(): row["n"] for row in rows_of(began.group_by("month").agg(n=began.count()))}
     bought = baskets.mutate(month=baskets.local_at.truncate("M"))
     bought = bought.group_by("month").agg(n=bought.count(), buyers=bought.customer_id.nunique(), spend=bought.amount_minor.sum())
     sold = {row["month"].date(): row for row in rows_of(bought)}
-    nothing = {"n": 0, "buyers": 0, "spend": 0}
+    nothing = {"met": 0, "active": 0, "n": 0, "buyers": 0, "spend": 0}
     begin, end = (_local(moment, dataset.zone) for moment in (dataset.observed_from, dataset.observed_until))
     found = []
     for first in firsts:
-        row, start = sold.get(first, nothing), datetime(first.year, first.month, 1)
+        row, acted, start = sold.get(first, nothing), seen.get(first, nothing), datetime(first.year, first.month, 1)
         after = (start + timedelta(days=31)).replace(day=1)
         found.append(Month(
-            first, n[first], active.get(first, 0), new.get(first, 0), row["n"], row["buyers"], int(row["spend"] or 0), begin.date() > start.date() or end < after))
+            first, n[first], acted["met"], acted["active"], new.get(first, 0), row["n"], row["buyers"], int(row["spend"] or 0),
+            begin.date() > start.date() or end < after))
     return tuple(found)
 
 
@@ -138,9 +145,10 @@ def _by_kind(events: Counted, firsts: Sequence[date]) -> tuple[KindByMonth, ...]
 
 
 def label_rates(dataset: Dataset, task: Task) -> TaskRates:
-    """The label rate at every mature moment. A task that the data cannot answer says why by its code."""
+    """The label rate at every mature moment, evenly spaced ones where they are very many. A task that the data cannot answer says why by its code."""
     try:
         as_ofs = mature_as_ofs(dataset, task)
+        as_ofs = as_ofs[::-ceil(len(as_ofs) / MOST_MOMENTS)][::-1]
         told = labels(task_events(dataset, task), task, as_ofs)
         found = rows_of(told.group_by("as_of").agg(n=told.count(), positives=told.label.sum()).order_by("as_of"))
     except LikenessError as error:

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 import ibis.expr.types as ir
 
 from features.contracts import KEYS
+from features.data_profile.cells import SMALLEST_GROUP
 from features.data_profile.counted import Counted, rows_of
 from features.dataset import Dataset
 
@@ -18,7 +19,10 @@ GAP_DAYS, MOST_GAPS = 3, 5
 
 @dataclass(frozen=True)
 class Column:
-    """A column: rows that tell it, customers whom they are about (None where rows are of nobody), different values, and for events in which kind it is told most."""
+    """A column: rows that tell it, customers whom they are about (None where rows are of nobody), different values, and for events in which kind it is told most.
+
+    (A kind that never had ten customers within a month is not named.)
+    """
 
     name: str
     n_filled: int
@@ -127,12 +131,13 @@ def _events(table: ir.Table, events: Counted) -> Table:
             columns.append(Column(name, n_rows, customers["all"], distinct[name], is_estimate and name not in KEYS["events"]))
             continue
         i = events.columns.index(name)
-        of_kind, n_of_kind, of_month = Counter[str](), Counter[str](), Counter[datetime]()
+        of_kind, n_of_kind, of_month, common = Counter[str](), Counter[str](), Counter[datetime](), set[str]()
         for cell in events.months:
             of_kind[cell.kind] += cell.filled[i]
             n_of_kind[cell.kind] += cell.n
             of_month[cell.month] += cell.filled[i]
-        fullest = max(sorted(of_kind), key=lambda kind: of_kind[kind] / n_of_kind[kind], default="")
+            common |= {cell.kind} if cell.customers >= SMALLEST_GROUP else set()
+        fullest = max(sorted(common), key=lambda kind: (of_kind[kind] / n_of_kind[kind], n_of_kind[kind]), default="")
         columns.append(Column(
             name, of_kind.total(), int(customers[f"filled_{i}"] or 0), distinct[name], is_estimate, fullest, of_kind[fullest] / n_of_kind[fullest] if fullest else 0.0,
             sum(n == 0 for n in of_month.values())))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil, floor
 
 import ibis
 import ibis.expr.types as ir
@@ -17,6 +18,8 @@ N_BINS = 16
 MOST_KINDS, MOST_VALUES = 12, 8
 # A text is a number if so many of its values are, and a scale rather than a category if it takes more values than this.
 NUMBER_SHARE, MOST_STEPS = 0.95, 20
+# Numbers of an id lie closer together than this, each beside each.
+CLOSE_ORDER = 10
 CATEGORIES = {"events": ("kind", "initiator", "channel", "category", "brand"), "items": ("category", "brand"), "campaigns": ("kind",)}
 
 
@@ -24,7 +27,7 @@ CATEGORIES = {"events": ("kind", "initiator", "channel", "category", "brand"), "
 class Spread:
     """A number's spread over rows: `quantiles` are None where fewer than ten customers lie at or beyond them.
 
-    `bins` are the rows from the 1st to the 99th percentile in equal steps, None where they are of fewer than ten customers.
+    `bins` are the rows from the 1st to the 99th percentile in equal steps (whole ones for whole numbers), None where they are of fewer than ten customers.
     Units: minor, seconds, days, or a plain number.
     """
 
@@ -86,7 +89,7 @@ def distributions(dataset: Dataset, events: Counted, untold: set[tuple[str, str]
         for name, columns in CATEGORIES.items() if name in dataset.tables for column in columns if (name, column) not in untold]
     if "customers" in dataset.tables:
         people = latest(dataset.tables["customers"])
-        numbers = _numbers(people, [a.name for a in dataset.attributes if ("customers", a.name) not in untold])
+        numbers = scales_among(people, [a.name for a in dataset.attributes if ("customers", a.name) not in untold])
         for attribute, is_number in numbers.items():
             if is_number:
                 value = people[attribute].cast("string").try_cast("float64")
@@ -107,7 +110,8 @@ def spreads_of(rows: ir.Table, table: str, column: str, unit: str) -> list[Sprea
     """The spread of `value` for each kind that tells it, most rows first. Shape of rows: customer_id, kind, value."""
     rows = rows.mutate(value=rows.value.cast("float64"))
     rows = rows.filter(rows.value.notnull() & ~rows.value.isnan() & ~rows.value.isinf())
-    by_kind = rows.group_by("kind").agg(n=rows.count(), n_customers=rows.customer_id.nunique(), quantiles=rows.value.quantile(list(QUANTILES)))
+    by_kind = rows.group_by("kind").agg(
+        n=rows.count(), n_customers=rows.customer_id.nunique(), quantiles=rows.value.quantile(list(QUANTILES)), is_whole=(rows.value == rows.value.floor()).all())
     found = rows_of(by_kind.order_by(ibis.desc("n"), "kind").limit(MOST_KINDS))
     if not found:
         return []
@@ -116,16 +120,15 @@ def spreads_of(rows: ir.Table, table: str, column: str, unit: str) -> list[Sprea
     ends = rows.group_by(["kind", "customer_id"]).agg(least=rows.value.min(), most=rows.value.max()).join(places, "kind")
     beyond = ends.group_by(["kind", "i"]).agg(below=(ends.least <= ends["at"]).sum(), above=(ends.most >= ends["at"]).sum())
     is_told = {(row["kind"], row["i"]): min(row["below"], row["above"]) >= SMALLEST_GROUP for row in rows_of(beyond)}
-    low, high = QUANTILES.index(0.01), QUANTILES.index(0.99)
     edges = ibis.memtable(
-        [{"kind": row["kind"], "low": row["quantiles"][low], "high": row["quantiles"][high]} for row in found], schema={"kind": "string", "low": "float64", "high": "float64"})
+        [{"kind": row["kind"], **_steps(row["quantiles"][QUANTILES.index(0.01)], row["quantiles"][QUANTILES.index(0.99)], row["is_whole"])} for row in found],
+        schema={"kind": "string", "low": "float64", "high": "float64", "step": "float64"})
     inside = rows.join(edges, "kind").filter(lambda t: t.value.between(t.low, t.high))
-    step = (inside.high - inside.low) / N_BINS
-    placed = inside.mutate(bin=ibis.ifelse(step > 0, ((inside.value - inside.low) / step).floor().clip(0, N_BINS - 1), 0).cast("int64"))
+    placed = inside.mutate(bin=((inside.value - inside.low) / inside.step).floor().clip(0, N_BINS - 1).cast("int64"))
     cells = {(row["kind"], row["bin"]): row for row in rows_of(placed.group_by(["kind", "bin"]).agg(n=placed.count(), n_customers=placed.customer_id.nunique()))}
 
     def bins(kind: str) -> tuple[int | None, ...]:
-        rows = [cells.get((kind, i)) for i in range(N_BINS)]
+        rows = [cells.get((kind, i)) for i in range(max((i for of, i in cells if of == kind), default=-1) + 1)]
         return tuple(0 if row is None else None if is_small(row["n_customers"]) else row["n"] for row in rows)
 
     def quantiles(kind: str, values: list[float]) -> tuple[float | None, ...]:
@@ -133,6 +136,14 @@ def spreads_of(rows: ir.Table, table: str, column: str, unit: str) -> list[Sprea
 
     return [
         Spread(table, column, row["kind"], unit, row["n"], row["n_customers"], quantiles(row["kind"], row["quantiles"]), bins(row["kind"])) for row in found]
+
+
+def _steps(low: float, high: float, is_whole: bool) -> dict[str, float]:
+    """Where the bins of a picture begin and end, and how wide they are."""
+    if is_whole:
+        low, high = floor(low), ceil(high)
+        return {"low": low, "high": high, "step": ceil((high - low + 1) / N_BINS)}
+    return {"low": low, "high": high, "step": (high - low) / N_BINS or 1.0}
 
 
 def _late(events: ir.Table) -> ir.Table:
@@ -157,17 +168,22 @@ def _levels(name: str, column: str, table: ir.Table) -> Levels:
     return Levels(name, column, best[0]["rows"] if best else 0, best[0]["levels"] if best else 0, tuple(values))
 
 
-def _numbers(people: ir.Table, attributes: Sequence[str]) -> dict[str, bool]:
-    """Which attributes are scales of numbers; those that tell nothing are left out."""
+def scales_among(people: ir.Table, attributes: Sequence[str]) -> dict[str, bool]:
+    """Which attributes are scales of numbers, and which categories; those that tell nothing are left out. Whole numbers in close order, each once, are no scale but an id."""
     if not attributes:
         return {}
     told: dict[str, ir.Value] = {}
     for i, name in enumerate(attributes):
         text = people[name].cast("string")
-        told |= {f"n_{i}": text.count(), f"numbers_{i}": text.try_cast("float64").count(), f"levels_{i}": text.nunique()}
+        number = text.try_cast("float64")
+        told |= {f"n_{i}": text.count(), f"numbers_{i}": number.count(), f"levels_{i}": text.nunique(), f"range_{i}": number.max() - number.min()}
     row = rows_of(people.aggregate(**told))[0]
-    return {
-        name: row[f"levels_{i}"] > MOST_STEPS and row[f"numbers_{i}"] >= NUMBER_SHARE * row[f"n_{i}"] for i, name in enumerate(attributes) if row[f"n_{i}"]}
+
+    def is_scale(i: int) -> bool:
+        levels, is_id = row[f"levels_{i}"], row[f"levels_{i}"] == row[f"n_{i}"] and row[f"range_{i}"] is not None and row[f"range_{i}"] < CLOSE_ORDER * row[f"levels_{i}"]
+        return bool(levels > MOST_STEPS and row[f"numbers_{i}"] >= NUMBER_SHARE * row[f"n_{i}"] and not is_id)
+
+    return {name: is_scale(i) for i, name in enumerate(attributes) if row[f"n_{i}"]}
 
 
 def _clock(events: ir.Table) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:

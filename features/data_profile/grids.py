@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bars:
-    """A small picture of numbers in a row, None where one may not be told; the places in `marked` stand out. Ticks: under the first and the last."""
+    """A picture of numbers in a row, None where one may not be told; the places in `marked` stand out. Ticks: under the first and the last."""
 
     values: tuple[float | None, ...]
     title: str

@@ -17,8 +17,8 @@ from features.labels import labels
 from features.tasks import Task
 
 SUSPECT_AUC = 0.95
-# Labels of each kind that an AUC needs; values of a number that stand for themselves, more are cut into as many groups.
-FEWEST_LABELS, MOST_STEPS = 20, 100
+# Labels of each kind that an AUC needs; values of a number that stand for themselves, more are cut into as many groups by rank.
+FEWEST_LABELS, MOST_STEPS = 20, 20
 # What an attribute is called that tells the end of the story.
 WORDS = {"churn": r"churn|cancel+ed|cancel+ation|lapsed|terminated|流失|退订|注销", "conversion": r"converted|conversion|responded|转化|已购"}
 
@@ -77,7 +77,7 @@ def _areas(dataset: Dataset, task: Task, rate: Rate, names: Sequence[str]) -> di
 
 
 def _grouped(table: ir.Table, column: str) -> ir.Value:
-    """A column's values as texts; numbers and times of many values as hundredths of their ranks."""
+    """A column's values as texts; numbers and times of many values as twentieths of their ranks."""
     value = table[column]
     if value.type().is_timestamp() or value.type().is_date():
         number = value.cast("timestamp").epoch_seconds().cast("float64")

@@ -13,7 +13,7 @@ from features.files import written_whole
 def write_page(told: Told, path: Path) -> None:
     """Fill the template and write the page."""
     made = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(cell=_cell, wide=wide)
+    made.filters.update(cell=_cell, kind=lambda cell: type(cell).__name__.lower(), wide=wide)
     html = made.get_template("profile.html.j2").render(told=told)
     with written_whole(path) as aside:
         aside.write_text(html, encoding="utf-8")

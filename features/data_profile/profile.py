@@ -10,6 +10,7 @@ from features.data_profile.leaks import leaks, undated
 from features.data_profile.supply import Supplies, supplies
 from features.data_profile.suspects import PERSONAL, Suspect, suspects
 from features.dataset import Dataset
+from features.errors import ContractError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def profile_of(dataset: Dataset) -> DataProfile:
     Raises: ContractError where no event is left.
     """
     events = counted(dataset)
+    if not events.months:
+        raise ContractError("NO_EVENTS: a profile needs at least one event that keeps the contract, found none; see in quarantine what became of them")
     covered = coverage(dataset, events)
     odd = suspects(dataset, events, covered)
     untold = {(one.table, one.column) for one in odd if one.code in PERSONAL} | {("customers", attribute.name) for attribute in dataset.attributes if attribute.is_sensitive}

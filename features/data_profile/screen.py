@@ -47,7 +47,7 @@ def _show(grid: Grid, console: Console) -> None:
 
 
 def _table(grid: Grid) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_header=bool(grid.header), pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, show_header=bool(grid.header), pad_edge=False, padding=(0, 1))
     for i in range(len(grid.rows[0])):
         table.add_column(grid.header[i] if grid.header else "", justify="right" if i in grid.numbers else "left", overflow="fold", no_wrap=i in grid.numbers)
     for row in grid.rows[-grid.most_on_screen:]:

@@ -11,12 +11,11 @@ from typing import get_args
 import ibis
 import ibis.expr.types as ir
 
-from features import catalogue
 from features.base import scoring_moment
 from features.dataset import Dataset
 from features.feature import Aggregate, AsOf, Family, Feature
 from features.history import population
-from features.snapshots import features_of
+from features.snapshots import candidates, features_of
 from features.streams import ROLES, STREAMS
 
 # One condition that an event must meet: a column and its value; a column alone must be told.
@@ -46,8 +45,7 @@ def supplies(dataset: Dataset) -> Supplies:
     """Hold the catalogue against the tables."""
     present, absent = features_of(dataset)
     moment = scoring_moment(dataset)
-    templates = (*catalogue.CATALOGUE, *catalogue.of_targets(dataset.tasks, ()))
-    family_of = {feature.name: feature.family for feature in catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency)}
+    family_of = {feature.name: feature.family for feature in candidates(dataset)}
     lacks: dict[Family, Counter[str]] = {family: Counter() for family in get_args(Family)}
     for name, lack in absent.items():
         lacks[family_of[name]][lack] += 1

@@ -9,9 +9,12 @@ import ibis
 import ibis.expr.types as ir
 
 from features.contracts import COLUMNS
+from features.data_profile.cells import SMALLEST_GROUP
 from features.data_profile.counted import Counted, rows_of
 from features.data_profile.coverage import Coverage
+from features.data_profile.distributions import scales_among
 from features.dataset import Dataset
+from features.engine import utc_to_local
 
 # Rows whose texts are looked at, and how many rows or customers it takes to say anything of a column.
 SAMPLE_ROWS, FEWEST = 20_000, 20
@@ -30,7 +33,10 @@ PATTERNS = {
     "id_number": r"^[1-9][0-9]{5}(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]$",
     "date": r"^ *([0-9]{4}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4})"}
 NAMES = re.compile(
-    r"e.?mail|phone|mobile|address|street|surname|(first|last|full|family|given).?name|birth|passport|iban|姓名|手机|电话|邮箱|地址|身份证|生日", re.IGNORECASE)
+    r"(^|[\W_])(e.?mail|(tele|mobile.?)?phone|mobile.?(no|number)|street|address|surname|(first|last|full|family|given).?name|birth.?(day|date)|date.?of.?birth|passport|iban)"
+    r"(.?(address|no|number))?$|姓名|手机|电话|邮箱|地址|身份证|生日", re.IGNORECASE)
+# A column with such a name is let pass where so few of its values differ: a yes or no tells nobody's address.
+NAMED_SHARE = 0.1
 # Found by what stands in a column: its values are then shown nowhere.
 PERSONAL = ("PERSONAL_DATA", "FREE_TEXT")
 
@@ -48,10 +54,12 @@ class Suspect:
 def suspects(dataset: Dataset, events: Counted, coverage: Coverage) -> list[Suspect]:
     """What the columns' counts and texts give rise to."""
     attributes = [attribute.name for attribute in dataset.attributes]
-    found = [*_by_text(dataset), *_of_counts(coverage, events, attributes), *_coverage_jumps(dataset, events, attributes), *_mixed_units(dataset)]
-    # Who names a person needs no second reason why all values differ.
-    named = {(one.table, one.column) for one in found if one.code == "PERSONAL_DATA"}
-    return [one for one in found if one.code not in ("ID_LIKE", "FREE_TEXT") or (one.table, one.column) not in named]
+    texts = _by_text(dataset)
+    # What names a person needs no second reason why all its values differ, and a number of many values is no id.
+    scales = {name for name, is_scale in (scales_among(dataset.tables["customers"], attributes) if attributes else {}).items() if is_scale}
+    explained = {one.column for one in texts if one.table == "customers"} | scales
+    counts = [one for one in _of_counts(coverage, events, attributes) if one.code != "ID_LIKE" or one.column not in explained]
+    return [*texts, *counts, *_coverage_jumps(dataset, events, attributes), *_mixed_units(dataset)]
 
 
 def _of_counts(coverage: Coverage, events: Counted, attributes: Sequence[str]) -> list[Suspect]:
@@ -80,7 +88,10 @@ def _by_text(dataset: Dataset) -> list[Suspect]:
     for name, table in dataset.tables.items():
         if name == "quarantine":
             continue
-        texts = [column for column in table.columns if table[column].type().is_string() and not (name == "events" and column in ("event_id", "kind", "initiator"))]
+        known = COLUMNS.get(name, {})
+        texts = [
+            column for column in table.columns
+            if (table[column].type().is_string() or (table[column].type().is_integer() and column not in known)) and not (name == "events" and column in ("event_id", "initiator"))]
         times = [column for column in table.columns if table[column].type().is_timestamp() or table[column].type().is_date()]
         is_attribute = {attribute.name for attribute in dataset.attributes} if name == "customers" else set()
         found += [Suspect("DATE_LIKE", name, column, {"share": 1.0}) for column in times if column in is_attribute]
@@ -90,9 +101,9 @@ def _by_text(dataset: Dataset) -> list[Suspect]:
             personal = next((what for what, least in (("email", EMAIL_SHARE), ("phone", PERSONAL_SHARE), ("id_number", PERSONAL_SHARE)) if told.get(what, 0) >= least), "")
             if personal:
                 found.append(Suspect("PERSONAL_DATA", name, column, {"what": personal, "share": told[personal]}))
-            elif column not in COLUMNS.get(name, {}) and NAMES.search(column) and not re.search("hash", column, re.IGNORECASE):
+            elif column not in known and NAMES.search(column) and told.get("distinct", 1.0) >= NAMED_SHARE:
                 found.append(Suspect("PERSONAL_DATA", name, column, {"what": "name"}))
-            elif told.get("length", 0) >= TEXT_LENGTH and told["distinct"] >= TEXT_SHARE and column not in COLUMNS.get(name, {}):
+            elif told.get("length", 0) >= TEXT_LENGTH and told["distinct"] >= TEXT_SHARE and column not in known:
                 found.append(Suspect("FREE_TEXT", name, column, {"length": told["length"]}))
             elif column in is_attribute and told.get("date", 0) >= DATE_SHARE:
                 found.append(Suspect("DATE_LIKE", name, column, {"share": told["date"]}))
@@ -104,9 +115,9 @@ def _shares(table: ir.Table, texts: Sequence[str]) -> dict[str, dict[str, float]
     if not texts:
         return {}
     rows = int(table.count().to_pyarrow().as_py())
-    # Every so manieth row by a hash of its key, so that the same rows are looked at every time.
+    # Rows by a hash of the key, so that the same rows are looked at every time.
     sample = table if rows <= SAMPLE_ROWS else table.filter(table[table.columns[0]].cast("string").hash().abs() % (rows // SAMPLE_ROWS) == 0)
-    sample = sample.select(**{f"t{i}": sample[column] for i, column in enumerate(texts)})
+    sample = sample.select(**{f"t{i}": sample[column].cast("string") for i, column in enumerate(texts)})
     told: dict[str, ir.Value] = {}
     for i in range(len(texts)):
         text = sample[f"t{i}"]
@@ -122,14 +133,14 @@ def _coverage_jumps(dataset: Dataset, events: Counted, attributes: Sequence[str]
     """Columns that begin or cease to be told between two months: of events within a kind, of customers by the month from which a row holds."""
     series: dict[tuple[str, str, str], list[tuple[date, int, int]]] = {}
     for cell in events.months:
-        for i, column in enumerate(events.columns):
+        for i, column in enumerate(events.columns if cell.customers >= SMALLEST_GROUP else ()):
             series.setdefault(("events", column, cell.kind), []).append((cell.month.date(), cell.n, cell.filled[i]))
     if attributes:
         people = dataset.tables["customers"]
-        first = events.people.group_by("customer_id").agg(month=events.people.month.min())
-        met = people.left_join(first, "customer_id")
-        told = met.select(month=ibis.coalesce(met.valid_from, met.month).truncate("M"), **{f"a{i}": met[name].notnull().cast("int64") for i, name in enumerate(attributes)})
-        told = told.filter(told.month.notnull())
+        told = people.select("customer_id", "valid_from", **{f"a{i}": people[name].notnull().cast("int64") for i, name in enumerate(attributes)})
+        first = events.people.group_by("customer_id").agg(met_in=events.people.month.min())
+        told = told.left_join(first, "customer_id")
+        told = told.mutate(month=ibis.coalesce(utc_to_local(told.valid_from, dataset.zone), told.met_in).truncate("M")).filter(lambda t: t.month.notnull())
         for row in rows_of(told.group_by("month").agg(n=told.count(), **{f"a{i}": told[f"a{i}"].sum() for i in range(len(attributes))}).order_by("month")):
             for i, name in enumerate(attributes):
                 series.setdefault(("customers", name, ""), []).append((row["month"].date(), row["n"], row[f"a{i}"]))

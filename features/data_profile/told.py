@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from features.data_profile.activity import FEWEST_LABELS, JUMP_SHARE, JUMP_Z, Activity, TaskRates
+from features.data_profile.activity import FEWEST_LABELS, JUMP_SHARE, JUMP_Z, MOST_MOMENTS, Activity, TaskRates
 from features.data_profile.cells import SMALLEST_GROUP, hidden, is_small
 from features.data_profile.coverage import Coverage, Table
 from features.data_profile.distributions import QUANTILES, Distributions, Levels, Spread
@@ -22,10 +22,10 @@ SEVERITY = (*LEAKS, "PERSONAL_DATA", "MIXED_UNITS", "COVERAGE_JUMP", "UNDATED", 
 
 def told(profile: DataProfile, language: str) -> Told:
     """Write the profile out. `language`: en or zh."""
-    w, covered = Words(language), profile.coverage
+    w, covered = Words(language, profile.zone), profile.coverage
     odd = sorted(profile.suspects, key=lambda one: (SEVERITY.index(one.code), one.table, one.column))
     facts = (
-        (w["events"], f"{covered.n_events:,}"), (w["customers"], w.count(covered.n_customers)), (w["days"], f"{covered.n_days:,}"),
+        (w["events"], w.count(covered.n_events)), (w["customers"], w.count(covered.n_customers)), (w["days"], f"{covered.n_days:,}"),
         (w["features"], f"{sum(family.present for family in profile.supplies.families):,}"), (w["suspicious"], f"{len({(one.table, one.column) for one in odd})}"))
     leads = (w["lead"], w.say("span", first=w.day(covered.first), last=w.day(covered.last)) + f" · {profile.zone} · {profile.currency}", w.say("small", smallest=SMALLEST_GROUP))
     return Told(
@@ -98,7 +98,8 @@ def _columns(w: Words, table: Table) -> Grid:
     empty = [harmless(column.name) for column in table.columns if not column.n_filled]
     notes = ([w.say("never_filled", columns=w.joined(empty))] if empty else []) + ([w["estimate"]] if any(column.is_estimate for column in table.columns) else [])
     header = (w["column"], w["filled"], w["different"], *((w["fullest"], w["months_without"]) if is_events else ()))
-    return Grid(header, tuple(rows), w.say("table_of", table=harmless(table.name), n=w.count(table.n_rows)), notes=tuple(notes), numbers=frozenset((2, 4)))
+    title, on_screen = w.say("table_of", table=harmless(table.name), n=w.count(table.n_rows)), table.name in ("events", "customers")
+    return Grid(header, tuple(rows), title, notes=tuple(notes), numbers=frozenset((2, 4)), on_screen=on_screen)
 
 
 def _distributions(w: Words, found: Distributions, currency: str) -> Chapter:
@@ -120,30 +121,33 @@ def _bars(cells: Iterable[tuple[int, int]], title: str, ticks: tuple[str, str] =
 def _spread(w: Words, one: Spread, places: list[int], currency: str) -> tuple[Cell, ...]:
     name = harmless(one.column) if one.table == "customers" else w.say(f"numbers.{one.column}", currency=currency)
     quantiles = [one.quantiles[i] for i in places]
-    texts = ["" if at is None else w.number(at, one.unit, currency) for at in quantiles]
+    texts = [w["hidden"] if at is None else w.number(at, one.unit, currency) for at in quantiles]
     bins = tuple(None if n is None else float(n) for n in one.bins)
     n = w.count(one.n_customers)
-    return name, harmless(one.kind), n if is_small(one.n_customers) else f"{one.n:,}", n, *texts, Bars(bins, name)
+    return name, _kind(w, one.kind, one.n_customers), n if is_small(one.n_customers) else f"{one.n:,}", n, *texts, Bars(bins, name)
+
+
+def _kind(w: Words, kind: str, n_customers: int) -> str:
+    """A kind of event; one that few customers have may be about one of them."""
+    return w["hidden"] if is_small(n_customers) else harmless(kind)
 
 
 def _level(w: Words, one: Levels) -> tuple[Cell, ...]:
-    values = w["list"].join(f"{harmless(value.value)} {w.share(value.n, one.n_rows)}" for value in one.values)
+    values = w["list"].join(f"{harmless(value.value)} ({w.share(value.n, one.n_rows)})" for value in one.values)
     return f"{one.table}.{harmless(one.column)}", f"{one.n_levels:,}", values or w["hidden"]
 
 
 def _activity(w: Words, found: Activity, currency: str) -> Chapter:
     months = found.months[-MOST_MONTHS:]
-    people, new, buyers = ([getattr(month, name) for month in found.months][-len(months):] for name in ("customers", "new", "buyers"))
+    met, people, new, buyers = ([getattr(month, name) for month in months] for name in ("met", "customers", "new", "buyers"))
     columns = [
-        w.counts([month.events for month in months], people), w.counts(people, people), w.counts(new, new), w.counts([month.purchases for month in months], buyers),
+        w.counts([month.events for month in months], met), w.counts(people, people), w.counts(new, new), w.counts([month.purchases for month in months], buyers),
         [text if is_small(n) or text == w["hidden"] else w.number(month.spend_minor, "minor", currency)
          for text, n, month in zip(w.counts([month.spend_minor for month in months], buyers), buyers, months, strict=True)]]
     names = [f"{month.first:%Y-%m}{'*' if month.is_partial else ''}" for month in months]
     rows = tuple(zip(names, *columns, strict=True))
     ticks = (names[0], names[-1])
-    pictures = tuple(
-        Bars(tuple(None if is_hidden else float(n) for n, is_hidden in zip(numbers, hidden(groups), strict=True)), w[key], ticks)
-        for key, numbers, groups in (("events", [month.events for month in months], people), ("active", people, people)))
+    pictures = (_by_month(w, w["events"], [month.events for month in months], met, ticks), _by_month(w, w["active"], people, people, ticks))
     notes = (w.say("earlier", n=len(found.months) - len(months)),) if len(found.months) > len(months) else ()
     by_month = Grid(
         (w["month"], w["events"], w["active"], w["new"], w["purchases"], w.say("spend", currency=currency)), rows, notes=notes, numbers=frozenset(range(1, 6)),
@@ -152,9 +156,15 @@ def _activity(w: Words, found: Activity, currency: str) -> Chapter:
     texts = zip(found.kinds, w.counts([kind.n for kind in found.kinds], groups), w.counts(groups, groups), strict=True)
     by_kind = Grid(
         (w["kind"], w["events"], w["customers"], w["over_time"]),
-        tuple((harmless(kind.kind), n, customers, _bars(kind.months[-MOST_MONTHS:], harmless(kind.kind))) for kind, n, customers in texts),
+        tuple((_kind(w, kind.kind, kind.n_customers), n, customers, _bars(kind.months[-MOST_MONTHS:], w["over_time"])) for kind, n, customers in texts),
         w["by_kind"], numbers=frozenset((1, 2)))
     return Chapter("activity", w["activity"], w["activity_lead"], (by_month, by_kind, *_rates(w, found.tasks)))
+
+
+def _by_month(w: Words, name: str, numbers: list[int], groups: list[int], ticks: tuple[str, str]) -> Bars:
+    values = tuple(None if is_hidden else float(n) for n, is_hidden in zip(numbers, hidden(groups), strict=True))
+    most = max((value for value in values if value is not None), default=None)
+    return Bars(values, w.say("picture_of", what=name, highest=w["hidden"] if most is None else f"{most:,.0f}"), ticks)
 
 
 def _rates(w: Words, tasks: tuple[TaskRates, ...]) -> list[Grid]:
@@ -170,7 +180,7 @@ def _rates(w: Words, tasks: tuple[TaskRates, ...]) -> list[Grid]:
         rows.append((
             harmless(one.task.name), w.say("range", low=w.count(min(asked)), high=w.count(max(asked))) if asked else "",
             w.say("range", low=w.share(min(told)), high=w.share(max(told))) if told else "", _rate_bars(w, one), w["list"].join(notes)))
-    lead = w.say("rates_lead", z=f"{JUMP_Z:.0f}", share=w.share(JUMP_SHARE), few=FEWEST_LABELS)
+    lead = w.say("rates_lead", z=f"{JUMP_Z:.0f}", share=w.share(JUMP_SHARE), few=FEWEST_LABELS, most=MOST_MOMENTS)
     if not rows:
         return [Grid((), (), w["rates"], lead, (w["no_tasks"],))]
     summary = Grid((w["task"], w["asked"], w["rate"], w["over_time"], w["note"]), tuple(rows), w["rates"], lead)
@@ -179,8 +189,10 @@ def _rates(w: Words, tasks: tuple[TaskRates, ...]) -> list[Grid]:
 
 def _rate_bars(w: Words, one: TaskRates) -> Bars:
     values = tuple(None if rate.is_few else rate.positives / rate.n for rate in one.rates)
-    ticks = (w.day(one.rates[0].as_of), w.day(one.rates[-1].as_of)) if one.rates else ("", "")
-    return Bars(values, f"{w['rate']}: {harmless(one.task.name)}", ticks, frozenset(i for i, rate in enumerate(one.rates) if rate.jump_z is not None))
+    ticks = (w.moment(one.rates[0].as_of), w.moment(one.rates[-1].as_of)) if one.rates else ("", "")
+    most = max((value for value in values if value is not None), default=None)
+    title = w.say("picture_of", what=w["rate"], highest=w["hidden"] if most is None else f"{100 * most:.1f}%")
+    return Bars(values, title, ticks, frozenset(i for i, rate in enumerate(one.rates) if rate.jump_z is not None))
 
 
 def _moments(w: Words, one: TaskRates) -> Grid:
@@ -188,7 +200,7 @@ def _moments(w: Words, one: TaskRates) -> Grid:
     for rate in one.rates:
         note = w["too_few"] if rate.is_few else w.say("jump", z=f"{rate.jump_z:+.1f}") if rate.jump_z is not None else ""
         positives = w.say("few", n=SMALLEST_GROUP) if rate.positives < SMALLEST_GROUP else w["hidden"] if rate.is_few else f"{rate.positives:,}"
-        rows.append((w.day(rate.as_of), w.count(rate.n), positives, "" if rate.is_few else w.rate(rate.positives, rate.n), note))
+        rows.append((w.moment(rate.as_of), w.count(rate.n), positives, "" if rate.is_few else w.rate(rate.positives, rate.n), note))
     return Grid(
         (w["as_of"], w["asked"], w["positives"], w["rate"], w["note"]), tuple(rows), harmless(one.task.name), numbers=frozenset((1, 2, 3)), pictures=(_rate_bars(w, one),),
         on_screen=False)
@@ -225,8 +237,8 @@ def _supply(w: Words, found: Supplies) -> Chapter:
         people = w.count(family.n_customers, found.n_known)
         rows.append((
             w.say(f"families.{family.family}"), f"{family.present:,}", f"{sum(family.absent.values()):,}",
-            Share(0.0 if is_small(family.n_customers) else family.n_customers / max(found.n_known, 1), people), "; ".join(lacks)))
-    lead = w.say("supply_lead", as_of=f"{found.as_of:%Y-%m-%d %H:%M}", n=w.count(found.n_known))
+            Share(0.0 if is_small(family.n_customers) else family.n_customers / max(found.n_known, 1), people), w["reasons"].join(lacks)))
+    lead = w.say("supply_lead", as_of=w.moment(found.as_of), n=w.count(found.n_known))
     return Chapter("supply", w["supply"], lead, (Grid((w["family"], w["present"], w["absent"], w["customers"], w["lacks"]), tuple(rows), numbers=frozenset((1, 2))),))
 
 

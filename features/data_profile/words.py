@@ -3,10 +3,11 @@
 import tomllib
 import unicodedata
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from features.data_profile.cells import SMALLEST_GROUP, hidden, is_small
 from features.dataset import minor_units
@@ -29,10 +30,10 @@ def harmless(text: str) -> str:
 
 
 class Words:
-    """One language."""
+    """One language and one calendar."""
 
-    def __init__(self, language: str) -> None:
-        self.language, self.words = language, words_of(language)
+    def __init__(self, language: str, zone: str) -> None:
+        self.words, self.zone = words_of(language), ZoneInfo(zone)
 
     def __getitem__(self, key: str) -> str:
         return str(self.words[key])
@@ -47,6 +48,10 @@ class Words:
     def day(self, day: date) -> str:
         """A day of the calendar."""
         return self.say("date", year=day.year, month=day.month, day=day.day)
+
+    def moment(self, at: datetime) -> str:
+        """A moment (naive UTC), mostly a midnight -> the day that begins with it where the customers live."""
+        return self.day(at.replace(tzinfo=UTC).astimezone(self.zone).date())
 
     def count(self, n: int, of: int = 0) -> str:
         """A number of customers or rows; where few, or all but a few of a whole, only that is told."""
@@ -80,7 +85,7 @@ class Words:
             seconds = value * (86400 if unit == "days" else 1)
             size = next(((name, length) for name, length in (("days", 86400), ("hours", 3600), ("minutes", 60)) if seconds >= length), ("seconds", 1))
             return self.say(f"units.{size[0]}", n=f"{seconds / size[1]:,.3g}" if seconds < 1000 * size[1] else f"{seconds / size[1]:,.0f}")
-        return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:,.{0 if value == round(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
 
     def joined(self, parts: Sequence[str]) -> str:
         """Names one after the other."""
