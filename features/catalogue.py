@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from features.dataset import Attribute
 from features.families import behaviour, consumption, interest, lifecycle, touchpoints
-from features.feature import EACH, EVER, LONGEST, SHORTEST, Aggregate, AsOf, Family, Feature, Formula, days
+from features.feature import EACH, EVER, LONGEST, SHORTEST, Aggregate, AsOf, Family, Feature, Formula, days, ratio
 from features.tasks import Task, slug
 
 CATALOGUE = (*behaviour.FEATURES, *consumption.FEATURES, *interest.FEATURES, *lifecycle.FEATURES, *touchpoints.FEATURES)
@@ -29,6 +29,25 @@ def of_targets(tasks: Sequence[Task], kinds: Sequence[str]) -> tuple[Feature, ..
         category if is_target else f"{category} {kind}", "interest"))
 
 
+def of_channels(channels: Sequence[str]) -> tuple[Feature, ...]:
+    """The mix of channels: which share of the purchases came by each, where there are several."""
+    all_told = Aggregate("purchases", "total", window=LONGEST, by="channel")
+    return tuple(
+        Feature(f"{slug(channel)}_purchases_share_{{d}}d", "behaviour", Formula(ratio, (Aggregate("purchases", where=(("channel", channel),), window=LONGEST), all_told)), "share",
+                f"share of purchases by {_plain(channel)}, last {{d}} days", f"近{{d}}天“{_plain(channel)}”购买占比")
+        for channel in channels if len(channels) > 1)
+
+
+def of_categories(categories: Sequence[str]) -> tuple[Feature, ...]:
+    """The affinity to each: its share of the spend, where a purchase weighs half as much for each thirty days of age."""
+    all_told = Aggregate("goods", "decayed", "amount_minor", window=LONGEST, by="category")
+    return tuple(
+        Feature(f"affinity_to_{slug(category)}_{{d}}d", "interest", Formula(
+            ratio, (Aggregate("goods", "decayed", "amount_minor", (("category", category),), LONGEST, "category"), all_told)), "share",
+                f"share of spend on {_plain(category)}, the recent weighing more, last {{d}} days", f"近{{d}}天“{_plain(category)}”消费占比（越近权重越大）")
+        for category in categories if len(categories) > 1)
+
+
 def _counted(stream: str, where: tuple[tuple[str, str], ...], column: str, what: str, what_zh: str, family: Family) -> tuple[Feature, ...]:
     en, zh = _plain(what), _plain(what_zh)
     last = Formula(days, (Aggregate(stream, "min", "age", where, EVER),))
@@ -44,10 +63,17 @@ def _plain(text: str) -> str:
 
 
 def profile(attributes: tuple[Attribute, ...], are_undated: bool) -> tuple[Feature, ...]:
-    """The profile family: one feature for each attribute that the dataset declares of its customers."""
+    """The profile family: one feature for each attribute of the customers, by its type: a number, the age of a date in days, yes or no as 1 or 0, a category.
+
+    What is no attribute but a text of everybody's own (an id, a note) becomes none.
+    """
+    units = {"number": "number", "date": "days", "boolean": "yes or no", "category": "category"}
     return tuple(
-        Feature(_plain(a.name), "profile", AsOf(a.name), "category", _plain(a.label_en), _plain(a.label_zh), is_category=True, is_sensitive=a.is_sensitive, is_undated=are_undated)
-        for a in attributes)
+        Feature(
+            f"days_since_{_plain(a.name)}" if a.kind == "date" else _plain(a.name), "profile", AsOf(a.name), units[a.kind],
+            f"days since {_plain(a.label_en)}" if a.kind == "date" else _plain(a.label_en), f"距{_plain(a.label_zh)}天数" if a.kind == "date" else _plain(a.label_zh),
+            is_category=a.kind == "category", is_sensitive=a.is_sensitive, is_undated=are_undated)
+        for a in attributes if a.kind != "text")
 
 
 def expand(templates: tuple[Feature, ...], lookbacks_days: tuple[int, ...], currency: str) -> tuple[Feature, ...]:

@@ -4,17 +4,22 @@ Columns, types, keys and allowed values are pandera schemas; what is wrong with 
 the data, moves the row to `quarantine`, or warns. Every finding says how many, who first, and what to do.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import ibis
 import ibis.expr.types as ir
+from ibis.util import gen_name
 
 from features.consents import without_refusals
-from features.dataset import Dataset
+from features.dataset import Dataset, Finding
 from features.errors import ContractError, first_few
 from features.identity import APART, HUB, UNSURE, links_used
+from features.mending import GIVES_BACK, mended
+from features.policies import CHOICES
+from features.returns import returns_first, returns_too_large, returns_without_purchase
 
 if TYPE_CHECKING:
     import pandera.ibis as pa
@@ -60,34 +65,33 @@ WHY_NOT = {
     UNSURE: ("UNSURE_LINK", "a confidence of at least {least_confidence}", "harmless: such links wait; lower least_confidence under [identity] to use them")}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One broken promise: `count` rows of `table`, the first offenders, and what would mend it."""
-
-    code: str
-    table: str
-    level: Literal["refuse", "quarantine", "warn"]
-    count: int
-    offenders: tuple[str, ...]
-    required: str
-    fix: str
-
-    def sentence(self) -> str:
-        """The finding in one line."""
-        named = f" ({first_few(self.offenders)})" if self.offenders else ""
-        return f"{self.code}: {self.table} needs {self.required}; found {self.count:,} that break it{named}; {self.fix}"
+# Kinds that features know by name: one that is almost called so would be overlooked.
+KNOWN_KINDS = ("purchase", "return", "refund", "visit", "campaign_received", "coupon_redemption")
+Level = Literal["refuse", "quarantine", "warn"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A promise about single rows. `broken` is true where a row breaks it."""
+    """A promise about single rows. `broken` is true where a row breaks it.
+
+    `level` may be the name of a policy, which then decides. `names` is the column whose values are told as offenders, the table's key if empty; `fix` may depend on
+    them.
+    """
 
     code: str
     table: str
-    level: Literal["refuse", "quarantine", "warn"]
+    level: str
     broken: Callable[[Dataset, ir.Table], ir.BooleanValue]
     required: str
-    fix: str
+    fix: str | Callable[[Dataset, tuple[str, ...]], str]
+    names: str = ""
+
+    def level_for(self, dataset: Dataset) -> Level | None:
+        """What becomes of rows that break it; None where they are kept without a word."""
+        said = getattr(dataset.policies, self.level) if self.level in CHOICES else self.level
+        # What a policy mends was mended before: what still breaks the rule is none of what it speaks of.
+        as_said: dict[str, Level | None] = {"refuse": "refuse", "warn": "warn", "keep": None}
+        return as_said.get(said, "quarantine")
 
 
 RULES: tuple[Rule, ...] = (
@@ -96,21 +100,37 @@ RULES: tuple[Rule, ...] = (
     Rule("NO_EVENT_ID", "events", "quarantine", lambda d, t: t.event_id.isnull(), "an event_id on every event", "number the events in the source"),
     Rule("NO_TIME", "events", "quarantine", lambda d, t: t.event_at.isnull(), "a time on every event", "supply event_at"),
     Rule("NO_KIND", "events", "quarantine", lambda d, t: t.kind.isnull(), "a kind on every event", "supply kind, such as purchase"),
-    Rule("IN_THE_FUTURE", "events", "quarantine", lambda d, t: t.event_at > ibis.literal(d.observed_until) + ibis.interval(minutes=5),
+    Rule("UNKNOWN_KIND", "events", "quarantine", lambda d, t: ~t.kind.isin(d.policies.kinds) if d.policies.kinds else ibis.literal(False), "one of the declared kinds",
+         lambda d, found: f"{_nearest(found, d.policies.kinds)}; correct them (values in [tables.events]), or declare more kinds in [policies]", "kind"),
+    Rule("NEAR_KIND", "events", "warn", lambda d, t: t.kind.isin(_almost_known(t)) if not d.policies.kinds else ibis.literal(False), "kinds that are meant as they are written",
+         lambda d, found: f"{_nearest(found, KNOWN_KINDS)}; if so, say it in values of [tables.events], and if not, list all kinds in [policies]", "kind"),
+    Rule("IN_THE_FUTURE", "events", "quarantine", lambda d, t: t.event_at > ibis.literal(d.observed_until) + ibis.interval(minutes=d.policies.future_minutes),
          "event_at before the end of the observation", "correct the clock, or declare a later observed_until"),
     Rule("UNKNOWN_INITIATOR", "events", "quarantine", lambda d, t: ~t.initiator.isin(INITIATORS),
          "initiator customer or marketer", "say who began it; a sent message is the marketer's"),
-    Rule("NEGATIVE_AMOUNT", "events", "quarantine", lambda d, t: t.amount_minor < 0, "amounts of 0 or more (a refund is a kind, not a sign)",
-         "write refunds as kind return with a positive amount"),
-    Rule("NEGATIVE_QUANTITY", "events", "quarantine", lambda d, t: t.quantity < 0, "quantities of 0 or more", "write returns as kind return with a positive quantity"),
+    Rule("MIXED_CURRENCY", "events", "other_currency", lambda d, t: _is_of_other_currency(d, t), "all money in the declared currency",
+         lambda d, found: f'convert it, or declare other_currency = "convert" in [policies] and [rates] such as {found[0]} = 1.25', "currency"),
+    Rule("NEGATIVE_AMOUNT", "events", "negative_amount", lambda d, t: t.amount_minor < 0, "amounts of 0 or more (a refund is a kind, not a sign)",
+         'write refunds as kind return with a positive amount, or declare negative_amount = "return" in [policies]'),
+    Rule("NEGATIVE_QUANTITY", "events", "negative_quantity", lambda d, t: t.quantity < 0, "quantities of 0 or more",
+         'write returns as kind return with a positive quantity, or declare negative_quantity = "return" in [policies]'),
+    Rule("NEGATIVE_DISCOUNT", "events", "negative_discount", lambda d, t: t.discount_minor < 0, "discounts of 0 or more (what was taken off)",
+         'if they are written as what they take away, declare negative_discount = "positive" in [policies]'),
+    Rule("ZERO_AMOUNT", "events", "zero_amount", lambda d, t: t.kind.isin(["purchase", *GIVES_BACK]) & (t.amount_minor == 0), "purchases and returns with an amount, as declared",
+         "harmless: they are left out"),
     Rule("EMPTY_LINE", "events", "quarantine", lambda d, t: (t.kind == "purchase") & (t.quantity == 0) & (t.amount_minor == 0),
          "purchases of something", "lines with neither quantity nor amount bought nothing"),
-    Rule("INGESTED_BEFORE", "events", "quarantine", lambda d, t: t.ingested_at < t.event_at, "ingested_at not before event_at", "correct the clock of the source"),
+    Rule("INGESTED_BEFORE", "events", "quarantine", lambda d, t: t.ingested_at + ibis.interval(minutes=d.policies.future_minutes) < t.event_at,
+         "ingested_at not before event_at", "correct the clock of the source"),
     Rule("BOT", "events", "quarantine", lambda d, t: t.customer_id.isin(_busier_than_a_person(d, t).customer_id),
          "no more events within an hour than a person makes (bot_events_per_hour)", "programs are no customers; raise the number if these are"),
     Rule("TESTER", "events", "quarantine", lambda d, t: _begins_like(t.customer_id, d.testers), "customers, not testers (as declared)", "harmless: testers are left out"),
-    Rule("RETURN_FIRST", "events", "quarantine", lambda d, t: t.event_id.isin(_returns_before_purchase(t).event_id),
+    Rule("RETURN_FIRST", "events", "quarantine", lambda d, t: t.event_id.isin(returns_first(t).event_id),
          "returns and refunds after the purchase of their session", "correct the clock of the source"),
+    Rule("RETURN_WITHOUT_PURCHASE", "events", "unmatched_return", lambda d, t: _is_among_returns(d, t, returns_without_purchase),
+         "returns of what was bought before (in their session, or of their item)", "supply the earlier purchases, or see how returns name their session or item"),
+    Rule("RETURN_TOO_LARGE", "events", "unmatched_return", lambda d, t: _is_among_returns(d, t, returns_too_large),
+         "returns of no more than was bought (in their session, or of their item)", "correct the amounts, or see how returns name their session or item"),
     Rule("UNKNOWN_ITEM", "events", "warn", lambda d, t: _not_in(t.item_id, d, "items", "item_id"), "item_id known to items", "add the item; until then it has no category"),
     Rule("UNKNOWN_CAMPAIGN", "events", "quarantine", lambda d, t: _not_in(t.campaign_id, d, "campaigns", "campaign_id"), "campaign_id known to campaigns", "add the campaign"),
     Rule("NO_CUSTOMER_ID", "customers", "refuse", lambda d, t: t.customer_id.isnull() | (t.customer_id == ""), "a customer_id on every row", "supply the id or remove the row"),
@@ -142,10 +162,34 @@ def _begins_like(value: ir.Value, beginnings: tuple[str, ...]) -> ir.BooleanValu
     return found
 
 
-def _returns_before_purchase(events: ir.Table) -> ir.Table:
-    bought = events.filter((events.kind == "purchase") & events.session_id.notnull()).group_by("session_id").agg(bought_at=events.event_at.min())
-    back = events.filter(events.kind.isin(["return", "refund"])).join(bought, "session_id")
-    return back.filter(back.event_at < back.bought_at).select("event_id")
+def _is_among_returns(dataset: Dataset, events: ir.Table, chosen: Callable[[ir.Table], ir.Table]) -> ir.BooleanValue:
+    """Computed at once, since it costs more than other rules and is asked twice."""
+    if not _count(events.filter(events.kind.isin(GIVES_BACK)).limit(1)):
+        return ibis.literal(False)
+    return events.event_id.isin(dataset.engine.create_table(gen_name("returns"), chosen(events)).event_id)
+
+
+def _is_of_other_currency(dataset: Dataset, events: ir.Table) -> ir.BooleanValue:
+    if "currency" not in events.columns:
+        return ibis.literal(False)
+    return (events.currency != dataset.currency) & (events.amount_minor.notnull() | events.discount_minor.notnull())
+
+
+def _almost_known(events: ir.Table) -> list[str]:
+    found = [str(kind) for kind in events.kind.as_table().distinct().to_pyarrow().column(0).to_pylist() if kind is not None]
+    return [kind for kind in found if kind not in KNOWN_KINDS and _near(kind, KNOWN_KINDS, 0.85)]
+
+
+def _near(kind: str, known: Sequence[str], least: float) -> str:
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(kind.strip().casefold(), folded, 1, least)
+    return folded[near[0]] if near else ""
+
+
+def _nearest(found: Sequence[str], known: Sequence[str]) -> str:
+    near = {kind: _near(kind, known, 0.6) for kind in found}
+    told = [f"{kind} may mean {one}" for kind, one in near.items() if one]
+    return first_few(told) or f"none of them is near {first_few(known)}"
 
 
 def _not_in(value: ir.Value, dataset: Dataset, table: str, key: str) -> ir.BooleanValue:
@@ -185,52 +229,41 @@ def schema(table: str) -> "pa.DataFrameSchema":
 
 
 def hold(dataset: Dataset) -> tuple[Dataset, list[Finding]]:
-    """Hold a dataset against the contract; give back the clean dataset (with a `quarantine` table) and the findings.
+    """Mend what is declared to be mended, hold a dataset against the contract; give back the clean dataset (with a `quarantine` table) and the findings.
 
     Grain of quarantine: one row per refused row and reason (table, reason, row_id).
     Raises: ContractError with every finding that refuses the data, never only the first.
     """
+    engine, findings = dataset.engine, list(dataset.notes)
+    moved: list[ir.Table] = [ibis.memtable([], schema={"table": "string", "reason": "string", "row_id": "string"})]
     dataset, left_out = without_refusals(dataset)
-    # Only how many: of whoever is erased nothing is kept, not even the number of an event.
-    findings = [Finding(code, "customers", "quarantine", n, (), required, "harmless: nothing is built of them") for code, n, required in (
-        ("ERASED", left_out["erased"], "persons who are not erased"), ("NO_PROFILING", left_out["no_profiling"], "persons who may be profiled")) if n]
-    tables = dict(dataset.tables)
-    quarantined: list[ir.Table] = []
-    for rule in RULES:
-        if rule.table not in dataset.tables:
-            continue
-        table = dataset.tables[rule.table]
-        is_broken = rule.broken(dataset, table).fill_null(False)
-        bad = table.filter(is_broken)
-        key = bad[KEYS[rule.table][0]]
-        row = bad.aggregate(n=bad.count(), first=key.cast("string").min(), last=key.cast("string").max()).to_pyarrow().to_pylist()[0]
-        if not row["n"]:
-            continue
-        named = tuple(sorted({str(row["first"]), str(row["last"])}))
-        findings.append(Finding(rule.code, rule.table, rule.level, row["n"], named, rule.required, rule.fix))
-        if rule.level == "quarantine":
-            kept = tables[rule.table]
-            tables[rule.table] = kept.filter(~rule.broken(dataset, kept).fill_null(False))
-            quarantined.append(bad.select(table=ibis.literal(rule.table), reason=ibis.literal(rule.code), row_id=key.cast("string")))
-    if "events" in tables:
-        tables["events"], repeated, finding = _without_repeats(tables["events"])
-        if finding:
-            findings.append(finding)
-            quarantined.append(repeated)
-    if "aliases" in tables:
-        # The same sighting told twice is one.
-        tables["aliases"] = tables["aliases"].distinct()
-    engine = dataset.engine
-    clean = {name: engine.create_table(f"clean_{name}", table, overwrite=True) for name, table in tables.items() if name != "quarantine"}
+    findings += _refusals(left_out)
+    if "events" in dataset.tables:
+        events, copies, said = mended(dataset)
+        dataset = replace(dataset, tables={**dataset.tables, "events": events})
+        moved += copies
+        findings += said
+    clean = {}
+    for name, table in dataset.tables.items():
+        # The same sighting of two identifiers told twice is one.
+        kept, broken, said = _kept_and_broken(dataset, name, table.distinct() if name == "aliases" else table)
+        clean[name] = engine.create_table(f"clean_{name}", kept, overwrite=True)
+        moved += broken
+        findings += said
     for name, table in clean.items():
-        findings += _schema_findings(name, table)
+        findings += _schema_findings(name, table) if _count(table) else _empty_findings(name, findings)
     refused = [finding for finding in findings if finding.level == "refuse"]
     if refused:
         raise ContractError(f"{dataset.name} breaks the contract:\n  " + "\n  ".join(finding.sentence() for finding in refused))
-    empty = ibis.memtable([], schema={"table": "string", "reason": "string", "row_id": "string"})
-    clean["quarantine"] = engine.create_table("quarantine", ibis.union(empty, *quarantined) if quarantined else empty, overwrite=True)
+    clean["quarantine"] = engine.create_table("quarantine", ibis.union(*moved) if len(moved) > 1 else moved[0], overwrite=True)
     dataset = replace(dataset, tables=clean)
     return dataset, findings + (_unjoined(dataset) if "aliases" in clean else [])
+
+
+def _refusals(left_out: dict[str, int]) -> list[Finding]:
+    """Only how many: of whoever is erased nothing is kept, not even the number of an event."""
+    return [Finding(code, "customers", "quarantine", n, (), required, "harmless: nothing is built of them") for code, n, required in (
+        ("ERASED", left_out["erased"], "persons who are not erased"), ("NO_PROFILING", left_out["no_profiling"], "persons who may be profiled")) if n]
 
 
 def _unjoined(dataset: Dataset) -> list[Finding]:
@@ -244,18 +277,42 @@ def _unjoined(dataset: Dataset) -> list[Finding]:
     return found
 
 
-def _without_repeats(events: ir.Table) -> tuple[ir.Table, ir.Table, Finding | None]:
-    """Events sent twice count once, from their first arrival on. The same event_id with another content is left for the key check to refuse."""
-    content = [column for column in events.columns if column != "ingested_at"]
-    once = events.group_by(content).agg(ingested_at=events.ingested_at.min()).select(events.columns)
-    total, kept = (int(n) for n in (events.count().to_pyarrow().as_py(), once.count().to_pyarrow().as_py()))
-    if total == kept:
-        return events, events.limit(0), None
-    times = events.group_by("event_id").agg(n=events.count()).filter(lambda t: t.n > 1)
-    repeated = times.select(table=ibis.literal("events"), reason=ibis.literal("REPEATED_EVENT"), row_id=times.event_id)
-    first = repeated.row_id.min().to_pyarrow().as_py()
-    finding = Finding("REPEATED_EVENT", "events", "quarantine", total - kept, (first,), "each event once", "harmless: the copies are left out")
-    return once, repeated, finding
+def _kept_and_broken(dataset: Dataset, name: str, table: ir.Table) -> tuple[ir.Table, list[ir.Table], list[Finding]]:
+    """The rows that stay, those that are moved (table, reason, row_id), and what was found. All rules look at the same rows: none at what another has left."""
+    rules = [(rule, level) for rule in RULES if rule.table == name and (level := rule.level_for(dataset))]
+    if not rules:
+        return table, [], []
+    # (A blank keeps these names apart from anybody's columns.)
+    flagged = table.mutate(**{f"is {rule.code}": rule.broken(dataset, table).fill_null(False) for rule, _ in rules})
+    told = dict.fromkeys([KEYS[name][0], *(rule.names for rule, _ in rules if rule.names in table.columns)])
+    bad = flagged.filter(ibis.or_(*(flagged[f"is {rule.code}"] for rule, _ in rules)))
+    bad = dataset.engine.create_table(gen_name("broken"), bad.select(*told, *(f"is {rule.code}" for rule, _ in rules)))
+    counts = bad.aggregate(**{rule.code: bad[f"is {rule.code}"].sum() for rule, _ in rules}).to_pyarrow().to_pylist()[0]
+    moved, findings = [], []
+    for rule, level in rules:
+        if not counts[rule.code]:
+            continue
+        rows = bad.filter(bad[f"is {rule.code}"])
+        values = rows.select(value=rows[rule.names or KEYS[name][0]].cast("string")).distinct().order_by("value").limit(12 if rule.names else 3)
+        named = tuple(str(value) for value in values.to_pyarrow().column(0).to_pylist())
+        findings.append(Finding(rule.code, name, level, int(counts[rule.code]), named, rule.required, rule.fix if isinstance(rule.fix, str) else rule.fix(dataset, named)))
+        if level == "quarantine":
+            moved.append(rows.select(table=ibis.literal(name), reason=ibis.literal(rule.code), row_id=rows[KEYS[name][0]].cast("string")))
+    out = [flagged[f"is {rule.code}"] for rule, level in rules if level == "quarantine"]
+    return (flagged.filter(~ibis.or_(*out)) if out else flagged).select(table.columns), moved, findings
+
+
+def _count(table: ir.Table) -> int:
+    return int(table.count().to_pyarrow().as_py())
+
+
+def _empty_findings(name: str, findings: list[Finding]) -> list[Finding]:
+    """An empty table is none too few, but for events: without any there is nothing to say."""
+    reasons = {finding.code: finding.count for finding in findings if finding.table == name and finding.level == "quarantine"}
+    if name != "events":
+        return []
+    named = tuple(f"{code} {n:,}" for code, n in reasons.items())
+    return [Finding("NO_EVENTS_LEFT", name, "refuse", sum(reasons.values()), named, "an event that keeps the contract", "correct the source, the most frequent reason first")]
 
 
 def _schema_findings(name: str, table: ir.Table) -> list[Finding]:
@@ -265,8 +322,7 @@ def _schema_findings(name: str, table: ir.Table) -> list[Finding]:
     try:
         schema(name).validate(table, lazy=True)
     except pandera.errors.SchemaErrors as errors:
-        # In a table without rows pandera finds nulls where there is nothing.
-        return [finding for finding in (_finding_of(name, error, table) for error in errors.schema_errors) if finding.count]
+        return [_finding_of(name, error, table) for error in errors.schema_errors]
     return []
 
 
@@ -279,7 +335,8 @@ def _finding_of(name: str, error: object, table: ir.Table) -> Finding:
         twice = table.group_by(keys).agg(n=table.count()).filter(lambda t: t.n > 1)
         n = int(twice.count().to_pyarrow().as_py())
         offenders = tuple(str(value) for value in twice.order_by(keys).limit(4)[keys[0]].to_pyarrow().to_pylist())
-        return Finding("DUPLICATE_KEY", name, "refuse", n, offenders, f"a unique {' + '.join(keys)}", "keep one row for each key")
+        fix = "keep one row for each key" + (", or declare duplicate_event_id in [policies] of dataset.toml" if name == "events" else "")
+        return Finding("DUPLICATE_KEY", name, "refuse", n, offenders, f"a unique {' + '.join(keys)}", fix)
     code = {"COLUMN_NOT_IN_DATAFRAME": "MISSING_COLUMN", "WRONG_DATATYPE": "WRONG_TYPE", "SERIES_CONTAINS_NULLS": "MISSING_VALUE"}.get(reason, "VALUE_NOT_ALLOWED")
     count = int(cases.count().to_pyarrow().as_py()) if isinstance(cases, ir.Table | ir.Column) else 1
     return Finding(code, name, "refuse", count, (column or str(cases),), str(getattr(error, "check", "the declared form")), "correct the source")

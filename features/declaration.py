@@ -10,8 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from features.contracts import COLUMNS
-from features.dataset import IdentityRules
+from features.dataset import Funnel, IdentityRules
 from features.errors import ContractError, first_few
+from features.policies import CHOICES
 from features.tasks import Eligibility, Seeds, Task, WindowSpec
 
 EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
@@ -19,7 +20,7 @@ EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
 MONEY = ("amount", "discount", "currency")
 ANY = "*"
 _TABLE = {
-    "file": str, "columns": {ANY: str}, "constants": {ANY: str}, "values": {ANY: {ANY: str}}, "time_format": str, "decimal": str, "thousands": str, "delimiter": str,
+    "file": str, "table": str, "columns": {ANY: str}, "constants": {ANY: str}, "values": {ANY: {ANY: str}}, "time_format": str, "decimal": str, "thousands": str, "delimiter": str,
     "encoding": str}
 _SEEDS = {"event_kind": str, "from_date": (str, date), "until_date": (str, date), "column": str, "top_share": float}
 _TASK = {
@@ -31,8 +32,9 @@ KEYS: dict[str, Any] = {
     "name": str, "zone": str, "currency": str, "observed_until": (str, datetime, date), "licence": str, "simulated": bool, "consent": str, "sensitive": [str],
     "marketer_kinds": [str], "bot_events_per_hour": int, "testers": [str], "data": str, "encoding": str,
     "identity": {"kinds": [str], "shared_kinds": [str], "most_links": int, "least_confidence": float, "never_differ": [str]},
-    "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool}},
-    "tasks": {ANY: _TASK}}
+    "tables": dict.fromkeys(COLUMNS, _TABLE), "attributes": {ANY: {"label_en": str, "label_zh": str, "sensitive": bool, "type": str}},
+    "features": {"include": [str], "exclude": [str]}, "policies": {**dict.fromkeys(CHOICES, str), "future_minutes": int, "kinds": [str]}, "rates": {ANY: float},
+    "tasks": {ANY: _TASK}, "funnels": {ANY: {"stages": [str], "unit": str}}}
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", date: "a date", datetime: "a time"}
 
 
@@ -131,6 +133,21 @@ def tasks_of(said: dict[str, Any], currency: str, default: bool = True) -> tuple
     """
     declared = said.get("tasks") or ({"churn": {}} if default else {})
     return tuple(_task(name, given, currency) for name, given in declared.items())
+
+
+def funnels_of(said: dict[str, Any]) -> tuple[Funnel, ...]:
+    """The funnels that are declared; whether their stages occur shows when they are counted.
+
+    Raises: ContractError for one without stages, or with a unit that there is not.
+    """
+    found = []
+    for name, given in said.get("funnels", {}).items():
+        if not given.get("stages"):
+            raise ContractError(f'funnels.{name} needs its stages in order, found none; write for example stages = ["visit", "product_view", "cart", "purchase"]')
+        if given.get("unit", "sessions") not in ("sessions", "customers"):
+            raise ContractError(f"funnels.{name}.unit must be sessions or customers, found {given['unit']!r}; correct dataset.toml")
+        found.append(Funnel(name, tuple(given["stages"]), given.get("unit", "sessions")))
+    return tuple(found)
 
 
 def _task(name: str, said: dict[str, Any], currency: str) -> Task:

@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 from ibis.util import gen_name
 
 from features.dataset import Dataset
-from features.identity import is_linked, persons, with_persons
+from features.identity import is_linked, persons, with_identifiers, with_persons
 from features.moments import KEY, moments
 from features.streams import LATER
 
@@ -139,8 +139,7 @@ def _members(dataset: Dataset, asked: ir.Table, as_ofs: Sequence[datetime]) -> i
     found, events = persons(dataset, as_ofs), dataset.tables["events"]
     first = events.group_by("customer_id").agg(first=ibis.greatest(events.event_at, events.ingested_at).min()).rename(identifier="customer_id")
     asked = asked.semi_join(found, asked.customer_id == found.person)
-    told = asked.left_join(found.rename(customer_id="person"), ["customer_id", "as_of"])
-    told = told.mutate(identifier=ibis.coalesce(told.identifier, told.customer_id)).join(first, "identifier")
+    told = with_identifiers(dataset, asked, as_ofs).join(first, "identifier")
     return told.filter(told.first < told.as_of).select("person", "moment", "identifier", "first")
 
 

@@ -55,6 +55,14 @@ def with_persons(dataset: Dataset, rows: ir.Table, as_ofs: Sequence[datetime]) -
     return told.mutate(customer_id=ibis.coalesce(told.person, told.customer_id)).select(rows.columns)
 
 
+def with_identifiers(dataset: Dataset, rows: ir.Table, as_ofs: Sequence[datetime]) -> ir.Table:
+    """Grain: row (of a person and as_of) x `identifier` that was then known to be the person's."""
+    if not is_linked(dataset):
+        return rows.mutate(identifier=rows.customer_id)
+    told = rows.left_join(persons(dataset, as_ofs).rename(customer_id="person"), ["customer_id", "as_of"])
+    return told.mutate(identifier=ibis.coalesce(told.identifier, told.customer_id)).select(*rows.columns, "identifier")
+
+
 def in_hindsight(dataset: Dataset, rows: ir.Table) -> ir.Table:
     """The same rows (of customer_id) with the `person` that by all that is known today each belongs to: for what happened later, never for features."""
     if not is_linked(dataset):

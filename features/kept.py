@@ -11,18 +11,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from features.contracts import Finding, hold
-from features.dataset import Attribute, Dataset, IdentityRules
+from features.contracts import hold
+from features.dataset import Attribute, Dataset, Finding, Funnel, IdentityRules
 from features.files import sha256, write_json
 from features.tasks import Task
 
 # Modules that work on clean tables: a change in them leaves the clean tables as they are.
-_AFTER = ("__main__", "base", "catalogue", "feature", "history", "kept", "labels", "lock", "progress", "seeds", "snapshots", "streams", "windows")
-FEATURE_CODE = ("catalogue", "components", "feature", "history", "identity", "moments", "sharing", "snapshots", "streams", "windows")
+_AFTER = (
+    "__main__", "base", "catalogue", "choice", "feature", "history", "kept", "labels", "lock", "portrait", "progress", "seeds", "snapshots", "streams", "windows")
+_ROOM = Path(__file__).parent
+FEATURE_CODE = (
+    "catalogue", "choice", "components", "feature", "history", "identity", "moments", "sharing", "snapshots", "streams", "windows",
+    *(f"families/{path.stem}" for path in sorted((_ROOM / "families").glob("*.py"))))
 BASE_CODE = (*FEATURE_CODE, "base", "consents", "labels")
 # Rows of a table that are held in memory.
 MOST_IN_MEMORY = 5_000_000
-_ROOM = Path(__file__).parent
 
 
 def digest(*parts: Any) -> str:
@@ -33,7 +36,7 @@ def digest(*parts: Any) -> str:
 def code_digest(room: Path, names: Sequence[str] | None = None) -> str:
     """A hash of the source of a room's modules; of all of them if no names are given."""
     paths = sorted(room.glob("*.py")) if names is None else [room / f"{name}.py" for name in sorted(names)]
-    return digest([(path.name, sha256(path)) for path in paths])
+    return digest([(path.relative_to(room).as_posix(), sha256(path)) for path in paths])
 
 
 def open_kept(data: str, run: Path) -> tuple[Dataset, list[Finding], str, bool]:
@@ -68,7 +71,8 @@ def _write(dataset: Dataset, findings: list[Finding], folder: Path) -> None:
             "name": dataset.name, "zone": dataset.zone, "currency": dataset.currency, "observed_from": dataset.observed_from.isoformat(),
             "observed_until": dataset.observed_until.isoformat(), "tasks": [asdict(task) for task in dataset.tasks], "fingerprint": dataset.fingerprint,
             "attributes": [asdict(attribute) for attribute in dataset.attributes], "not_applicable": dataset.not_applicable, "licence": dataset.licence,
-            "consent": dataset.consent, "identity": asdict(dataset.identity), "is_simulated": dataset.is_simulated}
+            "consent": dataset.consent, "identity": asdict(dataset.identity), "is_simulated": dataset.is_simulated, "include": dataset.include,
+            "exclude": dataset.exclude, "funnels": [asdict(funnel) for funnel in dataset.funnels]}
         write_json(aside / "dataset.json", {"tables": list(dataset.tables), "dataset": said, "findings": [asdict(finding) for finding in findings]})
         aside.rename(folder)
     finally:
@@ -92,8 +96,9 @@ def _read(folder: Path) -> tuple[Dataset, list[Finding]]:
     dataset = Dataset(
         told["name"], told["zone"], told["currency"], datetime.fromisoformat(told["observed_from"]), datetime.fromisoformat(told["observed_until"]), engine, tables,
         tuple(Task.from_json(task) for task in told["tasks"]), told["fingerprint"], tuple(Attribute(**attribute) for attribute in told["attributes"]),
-        told["not_applicable"], told["licence"], told["consent"],
-        identity=IdentityRules.from_json(told["identity"]), is_simulated=told["is_simulated"])
+        told["not_applicable"], told["licence"], told["consent"], is_simulated=told["is_simulated"],
+        identity=IdentityRules.from_json(told["identity"]), include=tuple(told["include"]), exclude=tuple(told["exclude"]),
+        funnels=tuple(Funnel(**{**funnel, "stages": tuple(funnel["stages"])}) for funnel in told["funnels"]))
     return dataset, findings
 
 

@@ -1,23 +1,28 @@
-"""Text files as people export them: any delimiter, gzip or zstd, UTF-8 or a declared encoding. Everything comes in as text."""
+"""Files as people export them: text of any delimiter, gzip or zstd, UTF-8 or a declared encoding (all of it comes in as text), Parquet, tables of a DuckDB file."""
 
 import codecs
 import csv
 import gzip
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import ibis
+from ibis.util import gen_name
 
-from features.errors import ContractError
+from features.errors import ContractError, first_few
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from ibis.backends.duckdb import Backend
 
 TEXT = (".csv", ".tsv", ".txt")
 ENDINGS = (".parquet", *(f"{text}{packed}" for text in TEXT for packed in ("", ".gz", ".zst")))
+# Read where it is named, never by its own name: it holds many tables.
+DATABASE = ".duckdb"
 DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE = 2**20
 
@@ -32,13 +37,17 @@ def stem_of(path: Path) -> str:
     return path.name[:len(path.name) - len(ending_of(path))]
 
 
-def read_file(engine: "Backend", path: Path, delimiter: str = "", encoding: str = "") -> ibis.Table:
-    """Read one file (or a folder of Parquet files) into the engine, texts as texts; Parquet as it is.
+def read_file(engine: "Backend", path: Path, delimiter: str = "", encoding: str = "", relation: str = "") -> ibis.Table:
+    """Read one file (or a folder of Parquet files, or a relation of a DuckDB file) into the engine, texts as texts; what has types as it is.
 
-    Raises: ContractError for text that is not UTF-8 while no encoding is declared, or that the declared one does not fit.
+    Raises: ContractError for text that is not UTF-8 while no encoding is declared, or that the declared one does not fit; parts of other types; a database that another
+    process has open.
     """
     if path.is_dir():
-        return engine.read_parquet(sorted(path.glob("*.parquet")))
+        lacking_in_parts(path)
+        return engine.read_parquet(sorted(path.glob("*.parquet")), union_by_name=True)
+    if path.suffix == DATABASE:
+        return _from_database(engine, path, relation)
     if path.suffix == ".parquet":
         return engine.read_parquet(path)
     delimiter = delimiter or delimiter_of(path, encoding)
@@ -47,6 +56,72 @@ def read_file(engine: "Backend", path: Path, delimiter: str = "", encoding: str 
     require_utf8(path)
     packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix, "none")
     return engine.read_csv(path, all_varchar=True, delim=delimiter, quote='"', escape='"', header=True, compression=packed)
+
+
+def lacking_in_parts(folder: Path) -> dict[str, list[str]]:
+    """The columns that only some Parquet parts of a table have, and the parts that lack them.
+
+    Raises: ContractError where a column is of another kind in one part than in another: what would become of it nobody could say.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schemas = {}
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            schemas[path.name] = pq.read_schema(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ContractError(f"the files of {folder} must be readable as tables, found: {path.name}, {str(error).splitlines()[0]}; write that file again") from None
+    kinds: dict[str, dict[str, str]] = {}
+    for name, schema in schemas.items():
+        for column in schema:
+            kinds.setdefault(column.name, {})[_kind(column.type)] = name
+    for column, found in kinds.items():
+        told = [f"{kind} in {name}" for kind, name in found.items() if kind != "null"]
+        if len(told) > 1:
+            raise ContractError(f"WRONG_TYPE: {folder.name}.{column} needs one type in all parts, found {first_few(told)}; write the later parts as the earlier ones")
+    lacking = {column: [name for name, schema in schemas.items() if column not in schema.names] for column in kinds}
+    return {column: names for column, names in lacking.items() if names}
+
+
+def _kind(found: "pa.DataType") -> str:
+    """Types that can stand below each other: all numbers, all texts; times only with or only without a zone."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(found):
+        return _kind(found.value_type)
+    if types.is_timestamp(found):
+        return "time with a zone" if found.tz else "time without zone"
+    is_number = types.is_integer(found) or types.is_floating(found) or types.is_decimal(found)
+    return "number" if is_number else "text" if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found) else str(found)
+
+
+def _from_database(engine: "Backend", path: Path, relation: str) -> ibis.Table:
+    """A table or view of a DuckDB file, copied at once: it is open no longer than that, and only for reading.
+
+    Raises: ContractError where another process has it open, or where it has no such relation.
+    """
+    import duckdb
+
+    name, place = gen_name("database"), str(path.resolve()).replace("'", "''")
+    try:
+        engine.raw_sql(f"ATTACH '{place}' AS {name} (READ_ONLY)")
+    except (duckdb.IOException, duckdb.ResourceInUseException) as error:
+        is_here, holder = isinstance(error, duckdb.ResourceInUseException), re.search(r"lock is held in .*\(PID (\d+)\)", str(error))
+        if not (is_here or holder):
+            raise
+        who = f"process {holder[1]}" if holder else "this process"
+        raise ContractError(f"LOCKED: {path.name} must not be open for writing while it is read, found that {who} has it open; close it there, then do this again") from None
+    try:
+        rows = engine.con.execute("SELECT table_name FROM information_schema.tables WHERE table_catalog = ? AND table_schema = 'main' ORDER BY 1", [name])
+        there = [row[0] for row in rows.fetchall()]
+        if relation not in there:
+            raise ContractError(f"{path.name} needs a table or view {relation}, found {first_few(there, 9) or 'none'}; name one in dataset.toml: table = ...")
+        return engine.create_table(gen_name("copied"), engine.table(relation, database=f"{name}.main"))
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise ContractError(f"{path.name} needs a view {relation} of its own tables, found: {str(error).splitlines()[0]}; name a table instead") from None
+    finally:
+        engine.raw_sql(f"DETACH {name}")
 
 
 def _decoded(engine: "Backend", path: Path, delimiter: str, encoding: str) -> ibis.Table:

@@ -15,9 +15,12 @@ from ibis.util import gen_name
 from numpy.typing import NDArray
 
 from features import catalogue
+from features.choice import chosen
 from features.dataset import Dataset, minor_units
+from features.errors import ContractError
 from features.feature import UNKNOWN, Aggregate, AsOf, Feature, Formula, Numbers
 from features.history import TEXTS, numbered, timelines
+from features.identity import with_identifiers
 from features.moments import KEY
 from features.streams import BOUGHT, ROLES, STAGES, STREAMS, needs_of
 from features.windows import Cells, Rows, aggregated
@@ -27,24 +30,31 @@ if TYPE_CHECKING:
 
 # Own kinds of events beside purchases that get features.
 MOST_KINDS = 20
+# Channels and categories of purchases that get features of their own.
+MOST_CHANNELS, MOST_CATEGORIES = 8, 12
+# What every table of features or labels has beside them.
+RESERVED = (*KEY, "label", "is_seed", "may_contact")
 # Events times moments that are in memory together.
 MOST_PAST = 6_000_000
 # What events can be asked for, beside texts: windows.py counts in whole numbers.
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")
 
 
-def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
-    """The features that this dataset's tables allow, and for each of the others what it lacks.
+def features_of(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> tuple[tuple[Feature, ...], dict[str, str]]:
+    """The features that this dataset's tables allow, and for each of the others what it lacks; of those that the dataset and then the caller choose.
 
     A feature without its data is absent; a column of zeros would look like knowledge.
+    Raises: ContractError for a word of the choice that means no feature, an attribute that is called like a feature.
     """
     has = _supply(dataset)
     undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
     templates = (
         *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
-        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")))
-    present, absent = [], {}
-    for feature in catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency):
+        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")), *catalogue.of_channels(_frequent(dataset, "channel", MOST_CHANNELS)),
+        *catalogue.of_categories(_frequent(dataset, "category", MOST_CATEGORIES)))
+    every = _named_once(catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency))
+    present, absent = [], {attribute.name: attribute.note for attribute in dataset.attributes if attribute.kind == "text"}
+    for feature in chosen(chosen(every, dataset.include, dataset.exclude), include, exclude):
         lacking = sorted(need for aggregate in feature.aggregates() for need in needs_of(aggregate) if need not in has)
         if lacking:
             absent[feature.name] = " and ".join(dict.fromkeys(lacking))
@@ -53,14 +63,35 @@ def features_of(dataset: Dataset) -> tuple[tuple[Feature, ...], dict[str, str]]:
     return tuple(present), absent
 
 
+def _named_once(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """What is made of kinds and categories that a company names itself may be called like a feature before it: then the one before stays.
+
+    Raises: ContractError for an attribute that is called like a feature, or like a column of every table.
+    """
+    found: dict[str, Feature] = {}
+    for feature in features:
+        first = found.setdefault(feature.name, feature)
+        if feature.name in RESERVED or (first is not feature and first.family == "profile"):
+            raise ContractError(f"an attribute needs a name that nothing else has, found {feature.name}; give it another (in dataset.toml: [tables.customers.columns])")
+    return tuple(found.values())
+
+
 def _supply(dataset: Dataset) -> set[str]:
-    """What there is to build on: kinds of events, filled columns of events, optional tables."""
+    """What there is to build on: kinds of events and their roles, filled columns of events (and of a role's), what marketers did, optional tables."""
     events = dataset.tables["events"]
-    kinds = events.kind.as_table().distinct().to_pyarrow().column(0).to_pylist()
-    counts = events.aggregate(**{column: events[column].count() for column in events.columns}).to_pyarrow().to_pylist()[0]
-    roles = {f"role:{role}" for role, names in ROLES.items() if set(names) & set(kinds)}
-    browsing = {"browsing"} if any(0 < STAGES.get(kind, 0) < BOUGHT for kind in kinds) else set()
-    return {f"kind:{kind}" for kind in kinds} | roles | browsing | {column for column, n in counts.items() if n} | {f"table:{name}" for name in dataset.tables}
+    counts = events.group_by(["kind", "initiator"]).agg(**{column: events[column].count() for column in events.columns if column not in ("kind", "initiator")})
+    has = {f"table:{name}" for name in dataset.tables}
+    for row in counts.to_pyarrow().to_pylist():
+        kind, initiator = row.pop("kind"), row.pop("initiator")
+        filled = [column for column, n in row.items() if n]
+        has |= {f"kind:{kind}", *filled}
+        if initiator == "marketer":
+            has |= {"contacts", *(f"{column} of contacts" for column in filled)}
+        else:
+            roles = [role for role, kinds in ROLES.items() if kind in kinds]
+            has |= {*(f"role:{role}" for role in roles), *(f"{column} of {role}" for column in filled for role in roles)}
+            has |= {"browsing"} if 0 < STAGES.get(kind, 0) < BOUGHT else set()
+    return has
 
 
 def _frequent_kinds(dataset: Dataset, telling: str = "kind") -> list[str]:
@@ -69,6 +100,14 @@ def _frequent_kinds(dataset: Dataset, telling: str = "kind") -> list[str]:
     own = events.filter((events.initiator == "customer") & events.kind.notnull() & events[telling].notnull())
     counts = own.group_by("kind").agg(n=own.count()).order_by(ibis.desc("n"), "kind").limit(MOST_KINDS)
     return [str(kind) for kind in counts.to_pyarrow().column("kind").to_pylist()]
+
+
+def _frequent(dataset: Dataset, column: str, most: int) -> list[str]:
+    """The values of a column of purchases that most customers have, most first."""
+    events = dataset.tables["events"]
+    bought = events.filter((events.initiator == "customer") & (events.kind == "purchase") & events[column].notnull())
+    counts = bought.group_by(column).agg(n=bought.customer_id.nunique()).order_by(ibis.desc("n"), column).limit(most)
+    return [str(value) for value in counts.to_pyarrow().column(column).to_pylist()]
 
 
 def _has_values(table: ir.Table, column: str) -> bool:
@@ -94,8 +133,8 @@ def parts(dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[Featu
     named = _numbers_of(dataset, _looked_for(aggregates))
     past = timelines(dataset, as_ofs, _read(aggregates), of)
     texts = _texts_of(dataset, features)
-    attributes = [feature.expression.attribute for feature in features if isinstance(feature.expression, AsOf)]
-    known = _attributes(dataset, past.cells, attributes) if attributes else {}
+    attributes = {feature.name: feature.expression.attribute for feature in features if isinstance(feature.expression, AsOf)}
+    known = _attributes(dataset, past.cells, attributes, as_ofs) if attributes else {}
     done = 0
     for asked, told in past.parts(MOST_PAST // len(as_ofs)):
         yield _portraits(asked, told, features, dataset.currency, named, texts, {name: values.slice(done, len(asked)) for name, values in known.items()})
@@ -141,7 +180,7 @@ def _portraits(
     out = {name: asked.column(name) for name in KEY}
     for feature in features:
         if isinstance(feature.expression, AsOf):
-            out[feature.name] = known[feature.expression.attribute]
+            out[feature.name] = known[feature.name]
         else:
             out[feature.name] = pa.array(worded(values[feature.name], texts[feature.name]) if feature.name in texts else values[feature.name], from_pandas=True)
     return pa.table(out)
@@ -164,7 +203,7 @@ def _texts_of(dataset: Dataset, features: Sequence[Feature]) -> dict[str, dict[i
 def worded(numbers: Numbers, texts: Mapping[int, str]) -> NDArray[np.object_]:
     """The texts that numbers stand for, None where not known."""
     different, place = np.unique(numbers, return_inverse=True)
-    words: NDArray[np.object_] = np.array([texts.get(int(number)) for number in different], object)
+    words: NDArray[np.object_] = np.array([None if number != number else texts.get(int(number)) for number in different], object)
     return words[place]
 
 
@@ -186,12 +225,31 @@ def _value(feature: Feature, found: Mapping[Aggregate, Numbers], currency: str) 
     return value / float(minor_units(currency)) if feature.unit == currency else value
 
 
-def _attributes(dataset: Dataset, cells: "pa.Table", names: Sequence[str]) -> "dict[str, pa.ChunkedArray]":
-    """Each attribute as it was last known before as_of (type-2 history), for each cell; undated rows count as known long ago."""
-    people = dataset.tables["customers"]
+def _attributes(dataset: Dataset, cells: "pa.Table", attributes: Mapping[str, str], as_ofs: Sequence[datetime]) -> "dict[str, pa.ChunkedArray]":
+    """Each feature's attribute as it was last known before as_of (type-2 history), for each cell; undated rows count as known long ago.
+
+    Of a person of several identifiers it is what the one with the newest row tells, among equals the person's own, or else the next that tells it.
+    """
+    people = dataset.tables["customers"].rename(identifier="customer_id")
     asked = dataset.engine.create_table(gen_name("asked"), cells.select(KEY))
-    known = asked.join(people, "customer_id").filter(lambda t: t.valid_from.isnull() | (t.valid_from < t.as_of))
-    latest = ibis.row_number().over(ibis.window(group_by=KEY, order_by=known.valid_from.fill_null(datetime(1, 1, 1)).desc()))
-    last = known.mutate(place=latest).filter(lambda t: t.place == 0).select(*KEY, **{name: known[name].cast("string") for name in names})
-    told = asked.left_join(last, KEY).order_by(KEY).select(*names).to_pyarrow()
-    return {name: told.column(name) for name in names}
+    who = with_identifiers(dataset, asked, as_ofs)
+    known = who.join(people, "identifier").filter(lambda t: t.valid_from.isnull() | (t.valid_from < t.as_of))
+    since = known.valid_from.fill_null(datetime(1, 1, 1))
+    latest = ibis.row_number().over(ibis.window(group_by=[*KEY, "identifier"], order_by=since.desc()))
+    last = known.mutate(place=latest, since=since, is_other=known.identifier != known.customer_id).filter(lambda t: t.place == 0)
+    last = last.mutate(turn=ibis.row_number().over(ibis.window(group_by=KEY, order_by=[last.since.desc(), last.is_other, last.identifier])))
+    last = last.mutate(**{name: _as_known(last, attribute) for name, attribute in attributes.items()})
+    last = last.group_by(KEY).agg(**{name: last[name].argmin(last.turn, where=last[name].notnull()) for name in attributes})
+    told = asked.left_join(last, KEY).order_by(KEY).select(*attributes).to_pyarrow()
+    return {name: told.column(name) for name in attributes}
+
+
+def _as_known(known: ir.Table, attribute: str) -> ir.Value:
+    """An attribute by its type: a date as days before as_of, yes or no as 1 or 0. Of an undated date that is still to come nobody can say that it was known."""
+    value = known[attribute]
+    if value.type().is_timestamp():
+        since = (known.as_of.epoch_seconds() - value.epoch_seconds().floor()).cast("float64") / 86400
+        return ibis.ifelse(known.valid_from.isnull() & (value >= known.as_of), ibis.null("float64"), since)
+    if value.type().is_boolean():
+        return value.cast("int64")
+    return value.cast("float64" if value.type().is_numeric() else "string")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from features.dataset import Dataset
-from features.declaration import declared_in, tasks_of
+from features.declaration import declared_in, funnels_of, tasks_of
 from features.errors import ContractError, UsageError
 
 
@@ -36,21 +36,21 @@ def open_dataset(data: str) -> Dataset:
 
 
 def _with_more_tasks(path: Path) -> Dataset:
-    """A dataset that is named in a .toml, with the tasks that the .toml declares beside or instead of its own.
+    """A dataset that is named in a .toml, with the tasks and funnels that the .toml declares beside or instead of its own.
 
-    Raises: ContractError for a declaration that names no data or declares no tasks.
+    Raises: ContractError for a declaration that names no data or declares neither tasks nor funnels.
     """
     said = declared_in(path)
-    odd = [key for key in said if key not in ("data", "tasks")]
-    if odd or "data" not in said or "tasks" not in said:
+    odd = [key for key in said if key not in ("data", "tasks", "funnels")]
+    if odd or "data" not in said or not ("tasks" in said or "funnels" in said):
         found = f"{odd[0]!r} as well" if odd else f"no {'data' if 'data' not in said else 'tasks'}"
         raise ContractError(
             f'{path.name} needs data = "complete-journey" (or a folder) and tasks such as [tasks.conversion-tea], found {found}; '
             "what is said of tables stands in their folder")
     dataset = open_dataset(_named(path, said["data"]))
-    more = tasks_of(said, dataset.currency.lower())
+    more = tasks_of(said, dataset.currency.lower(), default=False)
     kept = tuple(task for task in dataset.tasks if task.name not in {one.name for one in more})
-    return replace(dataset, tasks=(*kept, *more))
+    return replace(dataset, tasks=(*kept, *more), funnels=(*dataset.funnels, *funnels_of(said)))
 
 
 def _named(path: Path, data: str) -> str:

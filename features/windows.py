@@ -173,11 +173,11 @@ def _edge(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate
     return _taken(rows.columns[asked.column], ends - 1 if asked.statistic == "last" else begins, ends > begins)
 
 
-def _newest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
-    """What the newest row tells, as a whole number (of a text); UNKNOWN where there is none."""
+def _edge_text(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """What the newest or the oldest row tells, as a whole number (of a text); UNKNOWN where there is none."""
     rows, begins, ends = _of_known(rows, begins, ends, asked.column)
-    out = np.full(len(cells), UNKNOWN)
-    out[ends > begins] = rows.columns[asked.column][ends[ends > begins] - 1]
+    out, there = np.full(len(cells), UNKNOWN), ends > begins
+    out[there] = rows.columns[asked.column][(ends - 1 if asked.statistic == "newest" else begins)[there]]
     return out
 
 
@@ -226,10 +226,25 @@ def _after(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregat
     return np.bincount(cell[rows.columns[asked.column][row] > cells.as_of[cell]], minlength=len(cells))
 
 
-def _decayed(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
-    """Rows that weigh half as much for each half-life of age."""
+def _shorter(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Rows whose column, a time in seconds, is less than the time since the newest row."""
+    rows, begins, ends = _of_known(rows, begins, ends, asked.column)
+    silence = np.nan_to_num(_taken(rows.at, ends - 1, ends > begins, cells.as_of))
     cell, row = _pairs(rows, begins, ends, asked)
-    return np.bincount(cell, np.exp2((rows.at[row] - cells.as_of[cell]) / (HALF_LIFE_DAYS * DAY)), minlength=len(cells))
+    return np.bincount(cell[rows.columns[asked.column][row] < silence[cell]], minlength=len(cells))
+
+
+def _decayed(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
+    """Rows, or the sum of a column, where each weighs half as much for each half-life of age; of the rows that tell the column and `by`."""
+    told = _both(asked)
+    rows, begins, ends = _of_known(rows, begins, ends, *told) if told else (rows, begins, ends)
+    cell, row = _pairs(rows, begins, ends, asked)
+    return np.bincount(cell, _weights(rows, cells, cell, row, asked.column), minlength=len(cells))
+
+
+def _weights(rows: Rows, cells: Cells, cell: Array, row: Array, column: str) -> Array:
+    weight = np.exp2((rows.at[row] - cells.as_of[cell]) / (HALF_LIFE_DAYS * DAY))
+    return weight * rows.columns[column][row] if column else weight
 
 
 def _distinct(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
@@ -255,34 +270,63 @@ def _by_value(rows: Rows, by: str) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Totals:
-    """What each value of `by` holds in each cell, ordered by cell. Shape: (pair,); `newest` is the value's newest row there."""
+    """What each value of `by` holds in each cell. Shape: (slot,): one for each cell and value of its line, also where the window holds none of it.
+
+    `slot` and `row` tell of each pair of cell and row where it is counted, and which row it is.
+    """
 
     cell: Array
     total: Array
-    newest: Array
+    slot: Array
+    row: Array
 
 
-def _by(rows: Rows, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
-    """Rows, or sums of `column` where one is named, by each value of `by`."""
+def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
+    """Rows, or sums of `column` where one is named, by each value of `by`; decayed where the statistic is."""
     rows, begins, ends = _of_known(rows, begins, ends, *_both(asked))
+    is_decayed = asked.statistic.startswith("decayed")
+
+    def coded() -> tuple[Array, Array]:
+        """The place of each row's value among those of its line, and how many the line has."""
+        order, again = _by_value(rows, asked.by)
+        line = rows.line[order]
+        starts = np.flatnonzero(np.r_[True, line[1:] != line[:-1]][:len(rows)])
+        number, sizes = np.cumsum(np.r_[True, ~again][:len(rows)]) - 1, np.diff(np.append(starts, len(rows)))
+        code, width = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        code[order] = number - np.repeat(number[starts], sizes)
+        width[order] = np.repeat(np.maximum.reduceat(number, starts) - number[starts] + 1, sizes) if len(rows) else number
+        return code, width
+
+    def slots() -> tuple[Array, Array]:
+        code, width = rows.keeping(("code", asked.by), coded)
+        there, widths = ends > begins, np.zeros(len(cells), np.int64)
+        widths[there] = width[begins[there]]
+        cell, row = _pairs(rows, begins, ends, asked)
+        return np.repeat(np.arange(len(cells)), widths), (np.cumsum(widths) - widths)[cell] + code[row]
 
     def totals() -> Totals:
-        cell, row = _arranged(rows, begins, ends, asked, ("by", asked.by), lambda: _by_value(rows, asked.by)[0])
-        values = rows.columns[asked.by][row]
-        starts = np.flatnonzero(np.r_[True, (cell[1:] != cell[:-1]) | (values[1:] != values[:-1])][:len(cell)])
-        if not len(starts):
-            return Totals(cell, cell, cell)
-        ends_of = np.append(starts, len(cell))[1:]
-        total = np.add.reduceat(rows.columns[asked.column][row], starts) if asked.column else ends_of - starts
-        return Totals(cell[starts], total, row[ends_of - 1])
+        cell, slot = rows.keeping(("slots", asked.by, asked.window), slots)
+        whose, row = _pairs(rows, begins, ends, asked)
+        if is_decayed:
+            total = np.bincount(slot, _weights(rows, cells, whose, row, asked.column), len(cell))
+        elif asked.column:
+            # (Sums of whole numbers are exact in floating point up to 2 ** 53.)
+            total = np.bincount(slot, rows.columns[asked.column][row], len(cell)).astype(np.int64)
+        else:
+            total = np.bincount(slot, minlength=len(cell))
+        return Totals(cell, total, slot, row)
 
-    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window), totals)
+    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)
 
 
 def _largest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The total of the value with the largest."""
-    _, by = _by(rows, begins, ends, asked)
-    out = np.zeros(len(cells), np.int64)
+    _, by = _by(rows, cells, begins, ends, asked)
+    return _most(by, cells)
+
+
+def _most(by: Totals, cells: Cells) -> Array:
+    out = np.zeros(len(cells), by.total.dtype)
     np.maximum.at(out, by.cell, by.total)
     return out
 
@@ -294,23 +338,21 @@ def _told(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate
 
 
 def _both(asked: Aggregate) -> tuple[str, ...]:
-    return (asked.by, asked.column) if asked.column and asked.column != asked.by else (asked.by,)
+    return tuple(dict.fromkeys(name for name in (asked.by, asked.column) if name))
 
 
 def _favourite(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The value with the largest total, among equals the one met last; UNKNOWN where there is none."""
-    rows, by = _by(rows, begins, ends, asked)
-    best = np.zeros(len(cells), np.int64)
-    np.maximum.at(best, by.cell, by.total)
-    is_best = by.total == best[by.cell]
+    rows, by = _by(rows, cells, begins, ends, asked)
+    is_best = (by.total == _most(by, cells)[by.cell])[by.slot]
     newest = np.full(len(cells), -1)
-    np.maximum.at(newest, by.cell[is_best], by.newest[is_best])
+    np.maximum.at(newest, by.cell[by.slot[is_best]], by.row[is_best])
     return np.where(newest >= 0, np.append(rows.columns[asked.by], UNKNOWN)[newest], UNKNOWN)
 
 
 def _entropy(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """-sum p ln p over the values' shares of the total; unknown where there is none. Source: Shannon (1948)."""
-    _, by = _by(rows, begins, ends, asked)
+    _, by = _by(rows, cells, begins, ends, asked)
     total = np.maximum(by.total, 0).astype(np.float64)
     whole = np.bincount(by.cell, total, minlength=len(cells))
     share = np.divide(total, whole[by.cell], out=np.ones(len(total)), where=total > 0)
@@ -319,5 +361,6 @@ def _entropy(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggreg
 
 Statistic = Callable[[Rows, Cells, Array, Array, Aggregate], Array]
 STATISTICS: dict[str, Statistic] = {
-    "count": _count, "sum": _sum, "min": _extreme, "max": _extreme, "first": _edge, "last": _edge, "newest": _newest, "median": _median, "weeks": _weeks, "after": _after,
-    "decayed": _decayed, "distinct": _distinct, "largest": _largest, "total": _told, "favourite": _favourite, "entropy": _entropy}
+    "count": _count, "sum": _sum, "min": _extreme, "max": _extreme, "first": _edge, "last": _edge, "newest": _edge_text, "oldest": _edge_text, "median": _median,
+    "weeks": _weeks, "after": _after, "shorter": _shorter, "decayed": _decayed, "distinct": _distinct, "largest": _largest, "decayed_largest": _largest, "total": _told,
+    "favourite": _favourite, "decayed_favourite": _favourite, "entropy": _entropy}

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from features.contracts import Finding, hold
-from features.dataset import Dataset
+from features.contracts import hold
+from features.dataset import Dataset, Finding
 from features.snapshots import features_of, snapshots
 from features.sources import open_dataset
 
@@ -83,11 +83,11 @@ def held(folder_of: Callable[..., Path]) -> Callable[..., tuple[Dataset, list[Fi
 
 @pytest.fixture(scope="session")
 def given(held: Callable[..., tuple[Dataset, list[Finding]]]) -> Callable[..., Dataset]:
-    """A function: literal rows without a fault -> the clean dataset."""
+    """A function: literal rows without a fault (a doubt may be) -> the clean dataset."""
 
     def clean(*rows: Any, **tables: Any) -> Dataset:
         dataset, findings = held(*rows, **tables)
-        assert not findings, f"a test's rows broke the contract unawares: {findings}"
+        assert {finding.level for finding in findings} <= {"warn"}, f"a test's rows broke the contract unawares: {findings}"
         return dataset
 
     return clean

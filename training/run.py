@@ -13,8 +13,7 @@ from features.progress import Steps
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from features.contracts import Finding
-    from features.dataset import Dataset
+    from features.dataset import Dataset, Finding
     from features.feature import Feature
     from features.tasks import Task
     from training.folds import Folds
@@ -143,8 +142,10 @@ def _say_kept(steps: Steps, was_kept: bool, what: str) -> None:
 
 def _tell(steps: Steps, dataset: "Dataset", findings: "list[Finding]", absent: dict[str, str]) -> None:
     """Say once what was refused and what is not there."""
+    from rich.markup import escape
+
     for finding in findings:
-        steps.say(f"  {finding.level}: {finding.sentence()}")
+        steps.say(f"  {finding.level}: {escape(finding.sentence())}")
     missing = [name for name in ("customers", "items", "campaigns") if name not in dataset.tables]
     if missing:
         steps.say(f"  absent tables: {', '.join(missing)}")

@@ -2,7 +2,7 @@
 
 from features.feature import EVER, LONGEST, Aggregate, Feature, Formula, days, known, over, ratio, surely, unevenness
 
-_BASKETS, _VISITS = over("purchases"), over("visits")
+_BASKETS, _COMEBACKS, _VISITS = over("purchases"), over("purchases", ("is_comeback", "1")), over("visits")
 _N, _N_LONG, _GAPS = _BASKETS(), _BASKETS(window=LONGEST), _BASKETS("sum", "gap", LONGEST)
 _LAST = _BASKETS("min", "age", EVER)
 # A gap belongs to the later of its two baskets, so n baskets in the window carry up to n gaps; the very first basket has none.
@@ -36,6 +36,13 @@ RHYTHM: tuple[Feature, ...] = (
             "silence against the customer's usual pause", "沉默时长与自身常见间隔之比"),
     Feature("gap_last_ratio_{d}d", "behaviour", Formula(ratio, (_BASKETS("last", "gap", EVER), _MEDIAN)), "ratio",
             "the last pause between purchases against the usual one", "最近一次购买间隔与常见间隔之比"),
+    Feature("purchase_gap_first_days", "behaviour", Formula(days, (_BASKETS("first", "gap", EVER),)), "days",
+            "days from the first purchase to the second", "首次到第二次购买的间隔（天）"),
+    Feature("overdue_share_{d}d", "behaviour", Formula(ratio, (_BASKETS("shorter", "gap", LONGEST), _N_GAPS)), "share",
+            "share of the own pauses that were shorter than the present silence, last {d} days", "短于当前沉默时长的购买间隔占比（近{d}天）"),
+    Feature("comebacks_count_ever", "behaviour", _BASKETS("sum", "is_comeback", EVER), "purchases",
+            "purchases after a long silence (four weeks, and four of the pauses before)", "久未购买（四周且四个以往间隔）后的回归次数", 0),
+    Feature("days_since_comeback", "behaviour", Formula(days, (_COMEBACKS("min", "age", EVER),)), "days", "days since they last came back after a long silence", "距上次回归天数"),
 )
 HOURS: tuple[Feature, ...] = (
     Feature("weekend_share_{d}d", "behaviour", Formula(ratio, (_BASKETS("sum", "is_weekend", LONGEST), _N_LONG)), "share",
@@ -66,6 +73,8 @@ CHANNELS: tuple[Feature, ...] = (
             "share of purchases by the favourite channel, at least, last {d} days", "近{d}天最常渠道的购买占比（保守）"),
     Feature("channel_entropy_{d}d", "behaviour", _BASKETS("entropy", window=LONGEST, by="channel"), "nats",
             "variety of channels of purchase, last {d} days", "近{d}天购买渠道分散度"),
+    Feature("channel_first", "behaviour", _BASKETS("oldest", "channel", EVER), "category", "channel of the first purchase", "首次购买渠道", is_category=True, texts="channel"),
+    Feature("channel_last", "behaviour", _BASKETS("newest", "channel", EVER), "category", "channel of the last purchase", "最近购买渠道", is_category=True, texts="channel"),
     Feature("channel_switch_share_{d}d", "behaviour", Formula(ratio, (_BASKETS("sum", "is_switch", LONGEST), _BASKETS("count", "is_switch", LONGEST))), "share",
             "share of purchases by another channel than the one before, last {d} days", "近{d}天换渠道购买占比"),
 )
@@ -80,18 +89,31 @@ VISITS: tuple[Feature, ...] = (
             "time since the last session against the usual pause", "距上次会话与常见间隔之比"),
     Feature("session_events_mean_{d}d", "behaviour", Formula(ratio, (_VISITS("sum", "n_events", LONGEST), _V_LONG)), "events",
             "average steps in a session, last {d} days", "近{d}天平均会话深度"),
+    Feature("session_looks_mean_{d}d", "behaviour", Formula(ratio, (_VISITS("sum", "n_looks", LONGEST), _V_LONG)), "looks",
+            "average looks at goods in a session, last {d} days", "近{d}天平均每次会话浏览商品次数"),
+    Feature("session_searches_mean_{d}d", "behaviour", Formula(ratio, (_VISITS("sum", "n_searches", LONGEST), _V_LONG)), "searches",
+            "average searches in a session, last {d} days", "近{d}天平均每次会话搜索次数"),
     Feature("session_seconds_mean_{d}d", "behaviour", Formula(ratio, (_VISITS("sum", "seconds", LONGEST), _V_LONG)), "seconds",
             "average seconds of a session, last {d} days", "近{d}天平均会话时长（秒）"),
     Feature("bounce_share_{d}d", "behaviour", Formula(ratio, (_VISITS("sum", "is_bounce", LONGEST), _V_LONG)), "share",
-            "share of sessions of a single step, last {d} days", "近{d}天单步会话占比"),
+            "share of sessions of a single step that was no purchase, last {d} days", "近{d}天单步会话占比"),
     Feature("session_channel_favourite_{d}d", "behaviour", _VISITS("favourite", window=LONGEST, by="channel"), "category",
             "channel of most sessions, last {d} days", "近{d}天最常访问渠道", is_category=True, texts="channel"),
     Feature("session_channel_surely_{d}d", "behaviour", Formula(surely, (
         _VISITS("largest", window=LONGEST, by="channel"), _VISITS("total", window=LONGEST, by="channel"))), "share",
             "share of sessions by the favourite channel, at least, last {d} days", "近{d}天最常渠道的会话占比（保守）"),
+    Feature("session_channel_entropy_{d}d", "behaviour", _VISITS("entropy", window=LONGEST, by="channel"), "nats",
+            "variety of channels of sessions, last {d} days", "近{d}天访问渠道分散度"),
+    Feature("session_channel_last", "behaviour", _VISITS("newest", "channel", EVER), "category", "channel of the last session", "最近访问渠道", is_category=True, texts="channel"),
     Feature("session_channel_switch_share_{d}d", "behaviour", Formula(ratio, (_VISITS("sum", "is_switch", LONGEST), _VISITS("count", "is_switch", LONGEST))), "share",
             "share of sessions by another channel than the one before, last {d} days", "近{d}天换渠道会话占比"),
     Feature("session_hour_favourite_{d}d", "behaviour", Formula(known, (_VISITS("favourite", window=LONGEST, by="hour"),)), "hour",
             "hour of the day with most sessions, last {d} days", "近{d}天最常访问的钟点"),
+    Feature("session_hour_surely_{d}d", "behaviour", Formula(surely, (_VISITS("largest", window=LONGEST, by="hour"), _V_LONG)), "share",
+            "share of sessions in the favourite hour, at least, last {d} days", "近{d}天最常钟点的会话占比（保守）"),
+    Feature("session_weekday_favourite_{d}d", "behaviour", Formula(known, (_VISITS("favourite", window=LONGEST, by="weekday"),)), "weekday",
+            "weekday with most sessions (0 is Monday), last {d} days", "近{d}天最常访问的星期（0为周一）"),
+    Feature("session_weekday_surely_{d}d", "behaviour", Formula(surely, (_VISITS("largest", window=LONGEST, by="weekday"), _V_LONG)), "share",
+            "share of sessions on the favourite weekday, at least, last {d} days", "近{d}天最常星期的会话占比（保守）"),
 )
 FEATURES = (*PURCHASES, *RHYTHM, *HOURS, *CHANNELS, *VISITS)

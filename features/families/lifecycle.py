@@ -2,19 +2,20 @@
 
 import numpy as np
 
-from features.feature import EVER, LONGEST, SHORTEST, Aggregate, Feature, Formula, Numbers, days, over, ratio
+from features.feature import EVER, LONGEST, SHORTEST, Aggregate, Feature, Formula, Numbers, days, known, over, ratio, surely
+from features.streams import GONE, SHORTEST_PAUSE_DAYS, USUAL_DAYS
 
-_BASKETS, _VISITS = over("purchases"), over("visits")
+_BASKETS, _COMEBACKS, _VISITS = over("purchases"), over("purchases", ("is_comeback", "1")), over("visits")
 _N_LONG, _N_SHORT, _LAST, _FIRST = _BASKETS(window=LONGEST), _BASKETS(window=SHORTEST), _BASKETS("min", "age", EVER), _BASKETS("max", "age", EVER)
 _GAPS, _N_GAPS = _BASKETS("sum", "gap", LONGEST), _BASKETS("count", "gap", LONGEST)
 _SPEND_SHORT, _SPEND_LONG = _BASKETS("sum", "amount_minor", SHORTEST), _BASKETS("sum", "amount_minor", LONGEST)
-# Stages by silence against the usual pause (four weeks where there is none yet), and for how long a customer is new.
-LATE, GONE, NEW_DAYS, USUAL_DAYS = 1.5, 4.0, 56, 28
+# Stages by silence against the usual pause, and for how long a customer is new.
+LATE, NEW_DAYS = 1.5, 56
 STAGES = (("prospect", "潜在"), ("new", "新客"), ("active", "活跃"), ("slipping", "流失预警"), ("dormant", "沉睡"))
 
 
 def _usual(gap: Numbers) -> Numbers:
-    return np.where(np.isnan(gap), USUAL_DAYS * 86400.0, np.maximum(gap, 86400.0))
+    return np.where(np.isnan(gap), USUAL_DAYS * 86400.0, np.maximum(gap, SHORTEST_PAUSE_DAYS * 86400.0))
 
 
 def _stage(n: Numbers, first: Numbers, last: Numbers, gap: Numbers) -> Numbers:
@@ -22,10 +23,10 @@ def _stage(n: Numbers, first: Numbers, last: Numbers, gap: Numbers) -> Numbers:
     return np.select([n == 0, silence > GONE, silence > LATE, first <= NEW_DAYS * 86400], [0, 4, 3, 1], 2)
 
 
-def _stage_age(n: Numbers, first: Numbers, last: Numbers, gap: Numbers) -> Numbers:
-    """Days since the stage began, if the usual pause was then what it is now."""
+def _stage_age(n: Numbers, first: Numbers, last: Numbers, gap: Numbers, back: Numbers) -> Numbers:
+    """Days since the stage began, if the usual pause was then what it is now. Who came back after a long silence is active since then."""
     stage, usual = _stage(n, first, last, gap), _usual(gap)
-    active = np.where(first > NEW_DAYS * 86400, first - NEW_DAYS * 86400, first)
+    active = np.fmin(np.where(first > NEW_DAYS * 86400, first - NEW_DAYS * 86400, first), back)
     return days(np.select([stage == 0, stage == 4, stage == 3, stage == 1], [np.nan, last - GONE * usual, last - LATE * usual, first], active))
 
 
@@ -38,7 +39,7 @@ TENURE: tuple[Feature, ...] = (
             "days since the first purchase within the last {d} days", "近{d}天内首次购买距今天数"),
     Feature("lifecycle_stage", "lifecycle", Formula(_stage, _STAGE), "category",
             "stage by silence against the own rhythm", "生命周期阶段（按自身节奏）", "prospect", is_category=True, texts=STAGES),
-    Feature("lifecycle_stage_days", "lifecycle", Formula(_stage_age, _STAGE), "days", "days in the present stage", "处于当前阶段的天数"),
+    Feature("lifecycle_stage_days", "lifecycle", Formula(_stage_age, (*_STAGE, _COMEBACKS("min", "age", EVER))), "days", "days in the present stage", "处于当前阶段的天数"),
 )
 TREND: tuple[Feature, ...] = (
     Feature("purchases_trend_{d}d", "lifecycle", Formula(ratio, (_N_SHORT, _N_LONG)), "share",
@@ -64,5 +65,16 @@ NEXT: tuple[Feature, ...] = (
         lambda wide, narrow, n, first: np.where(first > 365 * 86400, ratio(wide - narrow, n), np.nan),
         (_BASKETS(window=393), _BASKETS(window=337), _BASKETS(window=EVER), _FIRST)), "share",
             "share of all purchases that fell into this season of last year", "去年同期购买占全部购买比重"),
+    # Thirteen weeks against the same thirteen weeks a year ago.
+    Feature("purchases_year_ratio", "lifecycle", Formula(
+        lambda n, wide, narrow, first: np.where(first > 365 * 86400, ratio(n, wide - narrow), np.nan),
+        (_BASKETS(window=91), _BASKETS(window=456), _BASKETS(window=365), _FIRST)), "ratio",
+            "purchases of the last 91 days against the same days a year ago", "近91天购买次数与去年同期之比"),
+    Feature("purchase_month_favourite", "lifecycle", Formula(
+        lambda month, first: np.where(first > 365 * 86400, known(month), np.nan), (_BASKETS("favourite", window=EVER, by="month"), _FIRST)), "month",
+            "month of most purchases, of those known for a year", "最常购买的月份（一年以上客户）"),
+    Feature("purchase_month_surely", "lifecycle", Formula(
+        lambda hits, n, first: np.where(first > 365 * 86400, surely(hits, n), np.nan), (_BASKETS("largest", window=EVER, by="month"), _BASKETS(window=EVER), _FIRST)), "share",
+            "share of purchases in that month, at least, of those known for a year", "最常月份的购买占比（保守，一年以上客户）"),
 )
 FEATURES = (*TENURE, *TREND, *NEXT)

@@ -2,6 +2,7 @@
 
 import pytest
 import test_other_features
+import test_path_features
 import test_portrait_features
 import test_purchase_features
 
@@ -9,7 +10,7 @@ from features.catalogue import CATALOGUE, expand
 
 EXPECTED = {
     name
-    for module in (test_purchase_features, test_other_features, test_portrait_features)
+    for module in (test_purchase_features, test_other_features, test_portrait_features, test_path_features)
     for _, expected in module.CASES.values()
     for name, value in expected.items()
     if value

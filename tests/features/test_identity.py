@@ -84,7 +84,8 @@ def test_what_is_unsure_waits_and_is_said(held):
 
 
 def test_a_hub_of_ten_thousand_devices_as_large_as_declared(held):
-    dataset, _ = held(SEEN, aliases=[link(f"d{i}", "c1", f"2026-01-01T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}Z") for i in range(10_000)], declared="[identity]\nmost_links = 20000\n")
+    links = [link(f"d{i}", "c1", f"2026-01-01T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}Z") for i in range(10_000)]
+    dataset, _ = held(SEEN, aliases=links, declared="[identity]\nmost_links = 20000\n")
     assert len(together(dataset, APRIL)["c1"].split()) == 10_001
 
 
@@ -124,7 +125,9 @@ def visit(who, at, kind="visit", **more):
     return {"customer_id": who, "event_at": f"2026-{at}T10:00:00Z", "kind": kind, **more}
 
 
-WALKS = [visit("k1", "02-01"), visit("k1", "02-20"), visit("c1", "03-02", "purchase", amount=10), visit("k1", "03-20"), visit("c2", "03-25", "purchase", amount=5), visit("c9", "05-30")]
+WALKS = [
+    visit("k1", "02-01"), visit("k1", "02-20"), visit("c1", "03-02", "purchase", amount=10), visit("k1", "03-20"), visit("c2", "03-25", "purchase", amount=5),
+    visit("c9", "05-30")]
 KNOWN = [link("k1", "c1", "2026-03-02"), link("e1", "c1", "2026-03-02"), link("e1", "c2", "2026-04-10")]
 MOMENTS = [datetime(2026, 2, 25), datetime(2026, 3, 10), datetime(2026, 4, 1), datetime(2026, 4, 20)]
 
@@ -151,6 +154,14 @@ def test_events_follow_the_person_from_the_moment_that_the_link_is_known(given):
 def test_links_learned_later_leave_every_earlier_row_as_it_was(given):
     before = counted(given(WALKS, aliases=[row for row in KNOWN if row["linked_at"] < "2026-04-01"]), MOMENTS[:3])
     assert before == counted(given(WALKS, aliases=KNOWN), MOMENTS[:3])
+
+
+def test_attributes_survive_merges_and_the_newest_word_counts(given):
+    people = [{"customer_id": "c1", "valid_from": "2026-02-01", "city": "Wuhan", "job": "nurse"}, {"customer_id": "c2", "valid_from": "2026-03-01", "city": "Dalian", "job": ""}]
+    dataset = given(WALKS, aliases=KNOWN, customers=people)
+    features = [feature for feature in features_of(dataset)[0] if feature.name in ("city", "job")]
+    found = {(row["as_of"], row["customer_id"]): (row["city"], row["job"]) for row in snapshots(dataset, MOMENTS[2:], features).to_pyarrow().to_pylist()}
+    assert found == {(MOMENTS[2], "c1"): ("Wuhan", "nurse"), (MOMENTS[2], "c2"): ("Dalian", None), (MOMENTS[3], "c1"): ("Dalian", "nurse")}
 
 
 @pytest.mark.parametrize("edges", [

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import pytest
+import whole
 
 from features.snapshots import features_of
 
@@ -87,21 +88,7 @@ PEOPLE = [
 def dataset(given):
     rows = [{"customer_id": customer, **event} for customer, (events, _) in CASES.items() for event in events]
     # The catalogue is whole only where each column and kind occurs; what this one does is not looked at.
-    rows += [
-        {
-            "customer_id": "filler",
-            "event_at": "2026-03-05 10:00:00",
-            "kind": kind,
-            "initiator": "customer",
-            "category": "milk",
-            "brand": "a",
-            "amount": 1,
-            "discount": 1,
-            "is_promoted": "true",
-        }
-        for kind in ("purchase", "return")
-    ]
-    return given(rows, customers=PEOPLE, campaigns=CAMPAIGNS)
+    return given([*rows, *whole.one_of_each()], customers=PEOPLE, campaigns=[*CAMPAIGNS, *whole.CAMPAIGNS])
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ BROWSED = ["product_view", "cart_add", "checkout", "search", "payment_failed", "
 
 
 def random_events():
-    """600 events of six customers, two years before the moments and some weeks after; some arrive late. Times are UTC as datetimes."""
+    """840 events of six customers, two years before the moments and some weeks after; some arrive late. Times are UTC as datetimes."""
     draw = random.Random(20260401)
     events = []
     for i in range(600):
@@ -53,6 +53,14 @@ def random_events():
                 "campaign_id": "c1" if kind == "campaign_received" else None,
             }
         )
+    # Sessions of a few steps within the hour, back and forth between few goods.
+    for i in range(60):
+        begin, channel = AS_OF - timedelta(seconds=draw.randrange(-10, 60 * 86400)), draw.choice(["web", "app", "store"])
+        for step in range(4):
+            at = begin + timedelta(minutes=10 * step)
+            item = f"i{draw.randrange(2)}"
+            events.append({**events[0], "event_id": f"v{i}-{step}", "customer_id": f"c{i % 6}", "event_at": at, "ingested_at": at, "kind": draw.choice(BROWSED[:4]),
+                           "session_id": f"v{i}", "channel": channel, "item_id": item, "category": f"{item} category", "initiator": "customer", "campaign_id": None})
     # An event right at each moment: it belongs to the future.
     return events + [{**events[0], "event_id": f"at{i}", "event_at": at, "ingested_at": at} for i, at in enumerate(AS_OFS)]
 
@@ -170,7 +178,7 @@ def test_the_order_of_rows_does_not_matter(table, features, build):
 def test_an_event_sent_twice_counts_once(table, features, held):
     rows = stamped(EVENTS)
     dataset, findings = held(rows + rows[:50] + rows[:20], campaigns=CAMPAIGNS, declared=DECLARED)
-    assert [(finding.code, finding.level, finding.count) for finding in findings] == [("REPEATED_EVENT", "quarantine", 70)]
+    assert [(finding.code, finding.count) for finding in findings if finding.level == "quarantine"] == [("REPEATED_EVENT", 70)]
     assert_same(snapshots(dataset, AS_OFS, features).to_pyarrow(), table)
 
 
