@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import log, log2
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -152,7 +153,7 @@ def _linker(engine: "Backend", names: Sequence[str], settings: Any) -> Any:
     logging.getLogger("splink").addHandler(logging.NullHandler())
     logging.getLogger("splink").propagate = False
     api = splink.DuckDBAPI(engine.con)
-    return splink.Linker([api.register(name) for name in names], settings, log_level=None)
+    return splink.Linker([api.register(name) for name in names], settings, log_level=None, validate_settings=False)
 
 
 def _trained(
@@ -170,22 +171,42 @@ def _trained(
         probability_two_random_records_match=min(0.1 * n_records / n_pairs, 0.5), retain_matching_columns=True, retain_intermediate_calculation_columns=True)
     linker = _linker(engine, names, settings)
     linker.training.estimate_u_using_random_sampling(max_pairs=_SAMPLED_PAIRS, seed=seed, num_chunks=1)
+    learned = linker.misc.save_model_to_json()
     tables = [engine.table(name) for name in names]
+    lessons = []
     for rule in (("id_number",), ("email",), ("birth_date",), ("given_name", "surname")):
         n = _n_agreeing(tables, rule) if set(rule) <= set(roles) else 0
         if n >= _LEAST_TO_LEARN and set(roles) - set(rule):
-            linker.training.estimate_parameters_using_expectation_maximisation(splink.block_on(*rule), max_pairs=_MOST_TO_LEARN if n > _MOST_TO_LEARN else None)
-    learned = linker.misc.save_model_to_json()
-    untaught = []
+            lessons.append(_lesson(engine, names, learned, rule, _MOST_TO_LEARN if n > _MOST_TO_LEARN else None))
     for comparison in learned["comparisons"]:
-        levels = [one for one in comparison["comparison_levels"] if not one.get("is_null_level")]
-        if not any("m_probability" in one for one in levels):
-            untaught.append(comparison["output_column_name"])
-        for one in levels:
-            one["u_probability"] = max(one.get("u_probability", 0), 1 / min(n_pairs + 1, _SAMPLED_PAIRS))
-            if comparison["output_column_name"] not in untaught:
-                one["m_probability"] = max(one.get("m_probability", 0), _LEAST_M)
-    return learned, tuple(untaught)
+        taught = [lesson[comparison["output_column_name"]] for lesson in lessons if comparison["output_column_name"] in lesson]
+        for i, level in enumerate(_levels(comparison)):
+            level["u_probability"] = max(level.get("u_probability", 0), 1 / min(n_pairs + 1, _SAMPLED_PAIRS))
+            if taught:
+                level["m_probability"] = max(median(lesson[i] for lesson in taught), _LEAST_M)
+    return learned, tuple(role for role in roles if not any(role in lesson for lesson in lessons))
+
+
+def _levels(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    return [level for level in comparison["comparison_levels"] if not level.get("is_null_level")]
+
+
+def _lesson(engine: "Backend", names: Sequence[str], settings: dict[str, Any], rule: tuple[str, ...], most_pairs: int | None) -> dict[str, list[float]]:
+    """What the pairs that agree in a rule teach: by role, m of each level, 0 for a level that no match reached.
+
+    Empty: where all matches agree in all, as in a copy; Splink then gives up on an m that falls to 0.
+    """
+    import splink
+
+    linker = _linker(engine, names, settings)
+    try:
+        linker.training.estimate_parameters_using_expectation_maximisation(splink.block_on(*rule), max_pairs=most_pairs)
+    except ValueError as error:
+        if "m_probability value" not in str(error):
+            raise
+        return {}
+    comparisons = {one["output_column_name"]: [level.get("m_probability", 0.0) for level in _levels(one)] for one in linker.misc.save_model_to_json()["comparisons"]}
+    return {role: shares for role, shares in comparisons.items() if any(shares)}
 
 
 def _weighed(engine: "Backend", names: Sequence[str], settings: dict[str, Any], is_asked: bool = False) -> ir.Table:
@@ -283,9 +304,8 @@ def weights_in_words(learned: Learned) -> list[str]:
     """For each role, what each level of agreement weighs in bits, before the frequency of the value is taken into account."""
     lines = []
     for comparison in learned.settings["comparisons"]:
-        levels = [one for one in comparison["comparison_levels"] if "m_probability" in one]
-        said = ", ".join(f"{one['label_for_charts']} {log2(one['m_probability'] / one['u_probability']):+.1f}" for one in levels)
-        lines.append(f"{comparison['output_column_name']}: {said or 'starting values, too little to learn from'}")
+        said = ", ".join(f"{one['label_for_charts']} {log2(one['m_probability'] / one['u_probability']):+.1f}" for one in _levels(comparison) if "m_probability" in one)
+        lines.append(f"{comparison['output_column_name']}: {said or 'starting values, for lack of anything to learn from'}")
     return lines
 
 
