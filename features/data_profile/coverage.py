@@ -87,14 +87,14 @@ class Coverage:
     n_both: int
     aliases: Aliases | None
 
-    def table(self, name: str) -> Table | None:
+    def table(self, name: str) -> Table:
         """The table of that name."""
-        return next((table for table in self.tables if table.name == name), None)
+        return next(table for table in self.tables if table.name == name)
 
     @property
     def n_events(self) -> int:
         """Events that keep the contract."""
-        return next(table.n_rows for table in self.tables if table.name == "events")
+        return self.table("events").n_rows
 
 
 def coverage(dataset: Dataset, events: Counted) -> Coverage:

@@ -12,7 +12,7 @@ from features.data_profile.cells import SMALLEST_GROUP, is_small
 from features.data_profile.counted import Counted, rows_of
 from features.dataset import Dataset
 
-QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 N_BINS = 16
 # Kinds of events whose numbers are told apart, and values of a category that are named.
 MOST_KINDS, MOST_VALUES = 12, 8
@@ -121,7 +121,7 @@ def spreads_of(rows: ir.Table, table: str, column: str, unit: str) -> list[Sprea
     beyond = ends.group_by(["kind", "i"]).agg(below=(ends.least <= ends["at"]).sum(), above=(ends.most >= ends["at"]).sum())
     is_told = {(row["kind"], row["i"]): min(row["below"], row["above"]) >= SMALLEST_GROUP for row in rows_of(beyond)}
     edges = ibis.memtable(
-        [{"kind": row["kind"], **_steps(row["quantiles"][QUANTILES.index(0.01)], row["quantiles"][QUANTILES.index(0.99)], row["is_whole"])} for row in found],
+        [{"kind": row["kind"], **_steps(row["quantiles"][0], row["quantiles"][-1], row["is_whole"])} for row in found],
         schema={"kind": "string", "low": "float64", "high": "float64", "step": "float64"})
     inside = rows.join(edges, "kind").filter(lambda t: t.value.between(t.low, t.high))
     placed = inside.mutate(bin=((inside.value - inside.low) / inside.step).floor().clip(0, N_BINS - 1).cast("int64"))

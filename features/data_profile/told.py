@@ -51,15 +51,12 @@ def _looks(w: Words, odd: Iterable[Suspect], activity: Activity) -> tuple[str, .
 def _coverage(w: Words, covered: Coverage) -> Chapter:
     rows: list[tuple[Cell, ...]] = [(w["silent"], w.say("silent_value", n=f"{covered.n_silent_days:,}", of=f"{covered.n_days:,}", months=covered.n_silent_months))]
     rows += [(w["gap"], w["list"].join(w.say("gap_value", first=w.day(gap.first), last=w.day(gap.last), n=gap.days) for gap in covered.gaps))] if covered.gaps else []
-    bad = covered.quarantine.get(("events", "NO_CUSTOMER"), 0)
     all_events = covered.n_events + sum(n for (table, _), n in covered.quarantine.items() if table == "events")
-    rows.append((w["no_customer"], Share(bad / all_events if all_events else 0.0, w.share(bad, all_events))))
-    events = covered.table("events")
-    for column, key in (("session_id", "no_session"), ("item_id", "no_item")):
-        found = next(one for one in events.columns if one.name == column) if events else None
-        if found:
-            rows.append((w[key], Share(1 - found.n_filled / max(covered.n_events, 1), w.share(covered.n_events - found.n_filled, covered.n_events))))
-    rows.append((w["late"], Share(covered.n_late / max(covered.n_events, 1), w.share(covered.n_late, covered.n_events))))
+    filled = {column.name: column.n_filled for column in covered.table("events").columns}
+    rows += [
+        (w["no_customer"], _share(w, covered.quarantine.get(("events", "NO_CUSTOMER"), 0), all_events)),
+        (w["no_session"], _share(w, covered.n_events - filled["session_id"], covered.n_events)),
+        (w["no_item"], _share(w, covered.n_events - filled["item_id"], covered.n_events)), (w["late"], _share(w, covered.n_late, covered.n_events))]
     if covered.n_described:
         both = w.count(covered.n_both, covered.n_customers)
         rows.append((w["described"], w.say("described_value", n=both, of=w.count(covered.n_customers))))
@@ -76,6 +73,10 @@ def _coverage(w: Words, covered: Coverage) -> Chapter:
             for kind, link, customers in zip(covered.aliases.kinds, links, people, strict=True)]
     rows += [(w.say("quarantine", reason=reason, table=table), w.count(n)) for (table, reason), n in covered.quarantine.items()]
     return Chapter("coverage", w["coverage"], w["coverage_lead"], (Grid((), tuple(rows)), *(_columns(w, table) for table in covered.tables)))
+
+
+def _share(w: Words, n: int, of: int) -> Share:
+    return Share(n / of, w.share(n, of))
 
 
 def _columns(w: Words, table: Table) -> Grid:
@@ -103,10 +104,8 @@ def _columns(w: Words, table: Table) -> Grid:
 
 
 def _distributions(w: Words, found: Distributions, currency: str) -> Chapter:
-    shown = [(0.01, "1%"), (0.05, "5%"), (0.25, "25%"), (0.5, "50%"), (0.75, "75%"), (0.95, "95%"), (0.99, "99%")]
-    rows = tuple(_spread(w, one, [QUANTILES.index(q) for q, _ in shown], currency) for one in found.spreads)
-    numbers = Grid(
-        (w["number"], w["kind"], w["rows"], w["customers"], *(text for _, text in shown), w["picture"]), rows, numbers=frozenset(range(2, 4 + len(shown))))
+    header = (w["number"], w["kind"], w["rows"], w["customers"], *(w.share(q) for q in QUANTILES), w["picture"])
+    numbers = Grid(header, tuple(_spread(w, one, currency) for one in found.spreads), numbers=frozenset(range(2, len(header) - 1)))
     levels = Grid(
         (w["column"], w["level_count"], w["values"]), tuple(_level(w, one) for one in found.levels), w["levels"], w["levels_lead"], numbers=frozenset((1,)), is_prose=True)
     clock = Grid((), ((w["hours"], _bars(found.hours, w["hours"])), (w["weekdays"], _bars(found.weekdays, w["weekdays"]))), w["clock"])
@@ -118,13 +117,11 @@ def _bars(cells: Iterable[tuple[int, int]], title: str, ticks: tuple[str, str] =
     return Bars(tuple(None if is_small(customers) else float(n) for n, customers in cells), title, ticks)
 
 
-def _spread(w: Words, one: Spread, places: list[int], currency: str) -> tuple[Cell, ...]:
+def _spread(w: Words, one: Spread, currency: str) -> tuple[Cell, ...]:
     name = harmless(one.column) if one.table == "customers" else w.say(f"numbers.{one.column}", currency=currency)
-    quantiles = [one.quantiles[i] for i in places]
-    texts = [w["hidden"] if at is None else w.number(at, one.unit, currency) for at in quantiles]
-    bins = tuple(None if n is None else float(n) for n in one.bins)
+    texts = [w["hidden"] if at is None else w.number(at, one.unit, currency) for at in one.quantiles]
     n = w.count(one.n_customers)
-    return name, _kind(w, one.kind, one.n_customers), n if is_small(one.n_customers) else f"{one.n:,}", n, *texts, Bars(bins, name)
+    return name, _kind(w, one.kind, one.n_customers), n if is_small(one.n_customers) else f"{one.n:,}", n, *texts, Bars(one.bins, name)
 
 
 def _kind(w: Words, kind: str, n_customers: int) -> str:
