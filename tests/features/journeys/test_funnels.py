@@ -97,7 +97,7 @@ def oracle(events, ladder: Ladder) -> dict[tuple[str, str], dict[str, object]]:
     sessions: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for customer in "xyz":
         last, number = None, 0
-        for i, (who, kind, minute, name) in sorted(enumerate(events), key=lambda pair: (pair[1][2], f"e{pair[0]:03d}")):
+        for _, (who, kind, minute, name) in sorted(enumerate(events), key=lambda pair: (pair[1][2], f"e{pair[0]:03d}")):
             if who != customer:
                 continue
             if name is None:
