@@ -106,7 +106,7 @@ def different_transitions(rows: pd.DataFrame, one: str, other: str) -> pd.DataFr
     from scipy.stats import false_discovery_control, norm
 
     sides = [rows[rows["segment"] == value].set_index(["from", "to"]) for value in (one, other)]
-    both = sides[0].join(sides[1], how="inner", lsuffix="_one", rsuffix="_other")
+    both = sides[0].merge(sides[1], left_index=True, right_index=True, suffixes=("_one", "_other"))
     if both.empty:
         return pd.DataFrame(columns=["from", "to", "share_one", "share_other", "difference", "difference_low", "difference_high", "p", "q"])
     variance = 0.0
