@@ -20,7 +20,8 @@ PROFILING, MARKETING = "consent_profiling", "consent_marketing"
 def without_refusals(dataset: Dataset) -> tuple[Dataset, dict[str, int]]:
     """The dataset without the events, attributes and links of whoever is erased or may not be profiled, and how many persons each of the two are.
 
-    The last thing said before the end of the data counts, no before yes; what is not said means what the dataset declares.
+    Whoever bears a date of erasure is erased, and the last thing said counts, no before yes, also where it came after the last event: both are known now.
+    What is not said means what the dataset declares.
     Raises: ContractError where nobody is left.
     """
     means, nobody = dataset.consent == "granted", {"erased": 0, "no_profiling": 0}
@@ -31,7 +32,7 @@ def without_refusals(dataset: Dataset) -> tuple[Dataset, dict[str, int]]:
         known = known.union(dataset.tables["customers"].select("customer_id"), distinct=True)
     persons = in_hindsight(dataset, known)
     if "customers" in dataset.tables:
-        persons = persons.left_join(_said(dataset, dataset.observed_until, PROFILING), "person").drop("person_right")
+        persons = persons.left_join(_said(dataset, None, PROFILING), "person").drop("person_right")
     else:
         persons = persons.mutate(is_erased=ibis.literal(False), says=ibis.null("boolean"))
     is_erased = persons.is_erased.fill_null(False)
@@ -65,10 +66,12 @@ def with_consents(dataset: Dataset, rows: ir.Table, as_of: datetime) -> ir.Table
     return told.select(*rows.columns, may_contact=told.says.fill_null(means))
 
 
-def _said(dataset: Dataset, as_of: datetime, consent: str) -> ir.Table:
-    """Grain: person, with whether it `is_erased` by as_of, and what it `says` last to a consent (null where nothing)."""
-    people = in_hindsight(dataset, dataset.tables["customers"].filter(lambda t: t.valid_from.isnull() | (t.valid_from < as_of)))
+def _said(dataset: Dataset, as_of: datetime | None, consent: str) -> ir.Table:
+    """Grain: person, with whether it `is_erased`, and what it `says` last (before as_of, where one is given) to a consent; null where nothing."""
+    people = in_hindsight(dataset, dataset.tables["customers"])
+    if as_of is not None:
+        people = people.filter(people.valid_from.isnull() | (people.valid_from < as_of))
     newest = ibis.window(group_by="customer_id", order_by=people.valid_from.fill_null(datetime(1, 1, 1)).desc())
-    people = people.mutate(place=ibis.row_number().over(newest), is_erased=(people.erased_at <= as_of).fill_null(False))
+    people = people.mutate(place=ibis.row_number().over(newest), is_erased=people.erased_at.notnull())
     says = people.mutate(says=ibis.ifelse(people.place == 0, people[consent].cast("int8"), ibis.null("int8")))
     return says.group_by("person").agg(is_erased=says.is_erased.any(), says=says.says.min().cast("boolean"))

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 import ibis
 
-from features.consents import with_consents
 from features.dataset import Dataset
-from features.errors import ContractError, UsageError, first_few
+from features.errors import UsageError, first_few
 from features.feature import Feature
+from features.identity import with_persons
 from features.snapshots import snapshots
 
 Value = int | float | str | None
@@ -33,9 +33,9 @@ COUNTED = {
 
 
 def values_of(dataset: Dataset, customer: str, as_of: datetime, features: Sequence[Feature]) -> dict[str, Value]:
-    """The features of one customer at a moment (naive UTC).
+    """The features of one customer, named by any of its identifiers, at a moment (naive UTC).
 
-    Raises: UsageError for a customer whom nobody knew then, or who may not be profiled.
+    Raises: UsageError for a customer whom nobody knew then; of whoever is erased or may not be profiled a dataset knows nothing.
     """
     asked = ibis.memtable({"customer_id": [customer], "as_of": [as_of]}, schema={"customer_id": "string", "as_of": "timestamp(6)"})
     ids = dataset.tables["events"].filter(lambda t: (t.event_at < as_of) & (t.ingested_at < as_of)).select("customer_id")
@@ -43,12 +43,10 @@ def values_of(dataset: Dataset, customer: str, as_of: datetime, features: Sequen
         ids = ids.union(dataset.tables["customers"].filter(lambda t: t.valid_from.isnull() | (t.valid_from < as_of)).select("customer_id"))
     if not int(ids.filter(ids.customer_id == customer).count().to_pyarrow().as_py()):
         some = ids.distinct().order_by("customer_id").limit(4).to_pyarrow().column(0).to_pylist()
-        raise UsageError(f"CUSTOMER must be known before {as_of} UTC, found {customer!r}, who is not; known are such as {first_few(some) or 'nobody'}")
-    try:
-        with_consents(dataset, asked, as_of)
-    except ContractError:
-        raise UsageError(f"CUSTOMER must be one who may be profiled, found {customer!r}, who was erased or did not consent by {as_of} UTC; ask for another") from None
-    row = snapshots(dataset, [as_of], features, asked).to_pyarrow().to_pylist()[0]
+        raise UsageError(
+            f"CUSTOMER must be known before {as_of} UTC, and be neither erased nor refuse profiling, found {customer!r}, who is not; "
+            f"known are such as {first_few(some) or 'nobody'}")
+    row = snapshots(dataset, [as_of], features, with_persons(dataset, asked, [as_of])).to_pyarrow().to_pylist()[0]
     return {feature.name: row[feature.name] for feature in features}
 
 

@@ -45,7 +45,8 @@ def supplies(dataset: Dataset) -> Supplies:
     """Hold the catalogue against the tables."""
     present, absent = features_of(dataset)
     moment = scoring_moment(dataset)
-    family_of = {feature.name: feature.family for feature in candidates(dataset)}
+    # What attributes lack is said of them before they become features.
+    family_of: dict[str, Family] = {**dict.fromkeys((attribute.name for attribute in dataset.attributes), "profile"), **{f.name: f.family for f in candidates(dataset)}}
     lacks: dict[Family, Counter[str]] = {family: Counter() for family in get_args(Family)}
     for name, lack in absent.items():
         lacks[family_of[name]][lack] += 1

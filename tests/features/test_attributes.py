@@ -117,7 +117,7 @@ def test_a_declared_type_counts(given, kind, values, expected):
 
 @pytest.mark.parametrize(("declared", "message"), [
     ('[attributes.x]\ntype = "numbre"\n', "attributes.x.type must be one of number, date, boolean, category, found 'numbre'"),
-    ('[attributes.x]\ntype = "number"\n', r"UNPARSABLE_VALUE: customers.x needs float64; found 1 that are not \(soon\)"),
+    ('[attributes.x]\ntype = "number"\n', r"UNPARSABLE_VALUE: customers.x needs numbers below 1,000,000,000; found 1 that are not \(soon\)"),
     ('[attributes.x]\ntype = "date"\n', r"UNPARSABLE_TIME: customers.x needs times .* found 1 that are not \(soon\)"),
     ('[attributes.y]\ntype = "date"\n', "attributes and sensitive must name columns of customers, found y; there are x")])
 def test_a_declaration_that_the_values_do_not_keep_is_refused(given, declared, message):

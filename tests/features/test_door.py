@@ -69,7 +69,7 @@ def test_build_writes_one_row_for_each_customer_and_moment(door, shop, tmp_path,
             ["build", "SHOP", "--as-of", "2026-03-31", "2026-05-01", "--out", "t.parquet"],
             "--as-of must not be after the end of the data .*, found 2026-05-01; choose an earlier",
         ),
-        (["build", "SHOP", "--as-of", "2026-03-31", "--out", "t.xlsx"], "--out must end in .parquet or .csv, found t.xlsx; name it so"),
+        (["build", "SHOP", "--as-of", "2026-03-31", "--out", "t.xlsx"], "--out must end in .parquet or .csv, or be a folder, found t.xlsx; name it so"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(door, shop, monkeypatch, tmp_path, arguments, says):

@@ -77,13 +77,13 @@ def test_too_few_seeds_and_all_seeds_are_refused(given):
 
 
 def test_what_defines_the_seeds_is_excluded_and_what_marketers_did_too():
-    def feature(name, where=(), needs=(), column="", is_treatment=False):
-        return Feature(name, "behaviour", Aggregate("events", "sum" if column else "count", column, where), "n", name, name, needs=needs, is_treatment=is_treatment)
+    def feature(name, where=(), column="", is_treatment=False):
+        return Feature(name, "behaviour", Aggregate("events", "sum" if column else "count", column, where), "n", name, name, is_treatment=is_treatment)
 
     features = (feature("gifts", where=(("kind", "gift"),)), feature("sent", where=(("kind", "mail"),), is_treatment=True), feature("visits", where=(("kind", "visit"),)))
     assert excluded_columns(features, TASK) == {"gifts": "defines the seeds", "sent": "done by marketers"}
     value = Task("l", "lookalike", TASK.eligibility, TASK.windows, seeds=Seeds(column="spend_90d"))
-    money = (feature("spend_90d", needs=("amount_minor",), column="amount_minor"), feature("basket_value", needs=("amount_minor",), column="amount_minor"), feature("visits"))
+    money = (feature("spend_90d", column="amount_minor"), feature("basket_value", column="amount_minor"), feature("visits"))
     assert set(excluded_columns(money, value)) == {"spend_90d", "basket_value"}
 
 
