@@ -101,7 +101,7 @@ def _by_text(dataset: Dataset) -> list[Suspect]:
             personal = next((what for what, least in (("email", EMAIL_SHARE), ("phone", PERSONAL_SHARE), ("id_number", PERSONAL_SHARE)) if told.get(what, 0) >= least), "")
             if personal:
                 found.append(Suspect("PERSONAL_DATA", name, column, {"what": personal, "share": told[personal]}))
-            elif column not in known and NAMES.search(column) and told.get("distinct", 1.0) >= NAMED_SHARE:
+            elif column not in known and NAMES.search(column) and not table[column].type().is_boolean() and told.get("distinct", 1.0) >= NAMED_SHARE:
                 found.append(Suspect("PERSONAL_DATA", name, column, {"what": "name"}))
             elif told.get("length", 0) >= TEXT_LENGTH and told["distinct"] >= TEXT_SHARE and column not in known:
                 found.append(Suspect("FREE_TEXT", name, column, {"length": told["length"]}))

@@ -121,7 +121,7 @@ def test_a_portrait_is_printed_for_one_customer_at_one_moment(door, shop):
     code, out, _ = door("portrait", shop, "ann", "--as-of", "2026-03-20T02:00:00Z", "--lang", "zh", "--include", "family:consumption")
     assert code == 0 and out.splitlines()[2:5] == ["消费画像", "  近28天消费金额：1.00 CNY", "  近56天消费金额：1.00 CNY"]
     code, _, err = door("portrait", shop, "ann", "--as-of", "2026-03-01")
-    assert code == 2 and err.startswith("error: CUSTOMER must be known before 2026-02-28 16:00:00 UTC, found 'ann', who is not")
+    assert code == 2 and err.startswith("error: CUSTOMER must be known before 2026-02-28 16:00:00 UTC, and be neither erased nor refuse profiling, found 'ann', who is not")
     assert "must not be after the end of the data" in door("portrait", shop, "ann", "--as-of", "2027-03-01")[2]
 
 
