@@ -63,7 +63,7 @@ def parsed(name: str, table: ir.Table, column: str, kind: str, zone: str, form: 
     elif kind == "int64":
         is_wrong |= (result.abs() >= MOST) | (~plain(value, form).re_search(r"^ *[+-]?[0-9]+(\.0*)? *$") if is_text else value.cast("float64") != result.cast("float64"))
     elif kind == "float64":
-        is_wrong |= result.isnan() | (result.abs() >= MOST_VALUE)
+        is_wrong |= _is_nan(value) | (result.abs() >= MOST_VALUE)
     bad = table.filter(is_given & is_wrong).select(value=value.cast("string"))
     n = int(bad.count().to_pyarrow().as_py())
     if n:
@@ -91,18 +91,23 @@ def _refuse_type(name: str, table: ir.Table, column: str, wanted: str) -> None:
         raise ContractError(f"WRONG_TYPE: {name}.{column} needs {wanted}; found {n:,} of type {table[column].type()} ({first_few(examples)}); write it as that in the source")
 
 
+def _is_nan(value: ir.Value) -> ir.BooleanValue:
+    """By its text: of Parquet the engine looks at least and greatest, which know nothing of NaN, and finds no number to be none."""
+    return value.cast("string").strip().lower() == "nan"
+
+
 def _as_text(name: str, table: ir.Table, column: str) -> ir.Value:
     """Texts; whole numbers that a table with gaps has turned into 17850.0 are told as 17850."""
     value = table[column]
     if not value.type().is_floating():
         return value.cast("string")
-    value = value.isnan().ifelse(ibis.null(value.type()), value)
-    bad = table.filter((value != value.floor()) | (value.abs() >= 2**53)).select(value=value)
+    whole = value.try_cast("int64")
+    bad = table.filter(value.notnull() & ~_is_nan(value) & (whole.isnull() | (whole.cast("float64") != value) | (value.abs() >= 2**53))).select(value=value)
     if n := int(bad.count().to_pyarrow().as_py()):
         raise ContractError(
             f"WRONG_TYPE: {name}.{column} needs texts or whole numbers; found {n:,} with decimals ({first_few(bad.limit(3).to_pyarrow().column(0).to_pylist())}); "
             "write it as text in the source")
-    return value.cast("int64").cast("string")
+    return whole.cast("string")
 
 
 def local_part(value: ir.Value, form: Form) -> ir.Value:
@@ -166,7 +171,7 @@ def in_minor_units(events: ir.Table, currency: str, form: Form, policy: str) -> 
                 _refuse_type("events", events, column, "decimal numbers such as 12.50")
                 given = ibis.null("float64")
             money = (plain(given, form) if given.type().is_string() else given).try_cast("float64")
-            bad = events.filter((given.cast("string").length() > 0) & (money.isnull() | money.isnan() | (money.abs() >= 1e13))).select(value=given.cast("string"))
+            bad = events.filter((given.cast("string").length() > 0) & (money.isnull() | _is_nan(given) | (money.abs() >= 1e13))).select(value=given.cast("string"))
             n = int(bad.count().to_pyarrow().as_py())
             if n:
                 examples = bad.limit(4).to_pyarrow().column(0).to_pylist()

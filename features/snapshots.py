@@ -186,8 +186,9 @@ def _portraits(
         if isinstance(feature.expression, AsOf):
             out[feature.name] = known[feature.name]
         else:
-            words = feature.name in texts
-            out[feature.name] = pa.array(worded(values[feature.name], texts[feature.name]) if words else values[feature.name], pa.string() if words else None, from_pandas=True)
+            is_text = feature.name in texts
+            # (Nobody's texts are texts too: without a type an empty column would have none.)
+            out[feature.name] = pa.array(worded(values[feature.name], texts[feature.name]) if is_text else values[feature.name], pa.string() if is_text else None, from_pandas=True)
     return pa.table(out)
 
 
