@@ -18,8 +18,6 @@ Array = NDArray[Any]
 DAY = 86400
 _KEY_BITS = 40  # of seconds since 1970 in a row's key: beyond any date
 HALF_LIFE_DAYS = 30
-# What it costs to look at a row of a cell, against a step of a running total (measured).
-ROW_COST = 8
 
 
 @dataclass(frozen=True)
@@ -186,31 +184,24 @@ def _edge_text(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggr
 def _median(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
     """The middle value, or the mean of the two in the middle."""
     rows, begins, ends = _of_known(rows, begins, ends, asked.column)
-    values = rows.columns[asked.column]
-    _, row = _arranged(rows, begins, ends, asked, ("value", asked.column), lambda: np.lexsort((values, rows.line)))
-    values, counts = values[row].astype(np.float64), ends - begins
-    starts, there = np.cumsum(counts) - counts, counts > 0
-    out = np.full(len(cells), np.nan)
-    out[there] = (values[(starts + (counts - 1) // 2)[there]] + values[(starts + counts // 2)[there]]) / 2
-    return out
-
-
-def _arranged(rows: Rows, begins: Array, ends: Array, asked: Aggregate, what: tuple[str, str], order: Callable[[], Array]) -> tuple[Array, Array]:
-    """Every cell with every row in its range, the rows of a cell in some order of all rows: one sort of whole numbers. Shape: (pair,) each."""
-    def ranked() -> tuple[Array, Array]:
-        places = order()
-        rank = np.empty(len(rows), np.int64)
-        rank[places] = np.arange(len(rows))
-        return places, rank
 
     def arranged() -> tuple[Array, Array]:
-        places, rank = rows.keeping(what, ranked)
+        """All values in order, and every cell with the places of its own among them, in order: one sort of whole numbers."""
+        order = np.argsort(rows.columns[asked.column])
+        rank = np.empty(len(rows), np.int64)
+        rank[order] = np.arange(len(rows))
         cell, row = _pairs(rows, begins, ends, asked)
         key = cell * len(rows) + rank[row]
         key.sort()
-        return cell, places[key - cell * len(rows)]
+        return rows.columns[asked.column][order].astype(np.float64), key
 
-    return rows.keeping((*what, asked.window), arranged)  # type: ignore[no-any-return]  # kept things are of any type
+    values, key = rows.keeping(("arranged", asked.column, asked.window), arranged)
+    counts = ends - begins
+    starts, there = np.cumsum(counts) - counts, np.flatnonzero(counts)
+    low, high = (values[key[(starts + half)[there]] - there * len(rows)] for half in ((counts - 1) // 2, counts // 2))
+    out = np.full(len(cells), np.nan)
+    out[there] = (low + high) / 2
+    return out
 
 
 def _weeks(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
@@ -291,32 +282,10 @@ class Totals:
 
 
 def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> tuple[Rows, Totals]:
-    """Rows, or sums of `column` where one is named, by each value of `by`; decayed where the statistic is."""
+    """Rows, or sums of `column` where one is named, by each value of `by`; decayed where the statistic is. A cell has a slot for each value of its line."""
     rows, begins, ends = _of_known(rows, begins, ends, *_both(asked))
     is_decayed = asked.statistic.startswith("decayed")
 
-    def totals() -> Totals:
-        values = rows.keeping(("values", asked.by), lambda: np.unique(rows.columns[asked.by]))
-        # Few values of very many rows are counted value by value, by running totals; else row by row.
-        is_short = len(values) * (len(rows) + 2 * len(cells)) < ROW_COST * int((ends - begins).sum())
-        return _value_by_value(rows, cells, begins, ends, asked, values) if is_short and not is_decayed else _row_by_row(rows, cells, begins, ends, asked, is_decayed)
-
-    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)
-
-
-def _value_by_value(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate, values: Array) -> Totals:
-    places, totals, newest = np.arange(len(rows)), [], []
-    for value in values:
-        is_it = rows.columns[asked.by] == value
-        total = _running(np.where(is_it, rows.columns[asked.column], 0) if asked.column else is_it)
-        last = np.append(np.maximum.accumulate(np.where(is_it, places, -1)), -1)[ends - 1]
-        totals.append(total[ends] - total[begins])
-        newest.append(np.where(last >= begins, last, -1))
-    return Totals(np.tile(np.arange(len(cells)), len(values)), np.concatenate(totals), np.concatenate(newest))
-
-
-def _row_by_row(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate, is_decayed: bool) -> Totals:
-    """Each cell has a slot for each value that its line knows."""
     def coded() -> tuple[Array, Array]:
         """The place of each row's value among those of its line, and how many the line has."""
         order, again = _by_value(rows, asked.by)
@@ -328,21 +297,24 @@ def _row_by_row(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Agg
         width[order] = np.repeat(np.maximum.reduceat(number, starts) - number[starts] + 1, sizes) if len(rows) else number
         return code, width
 
-    code, width = rows.keeping(("code", asked.by), coded)
-    there, widths = ends > begins, np.zeros(len(cells), np.int64)
-    widths[there] = width[begins[there]]
-    cell, row = _pairs(rows, begins, ends, asked)
-    slot, n = (np.cumsum(widths) - widths)[cell] + code[row], int(widths.sum())
-    if is_decayed:
-        total = np.bincount(slot, _weights(rows, cells, cell, row, asked.column), n)
-    elif asked.column:
-        # (Sums of whole numbers are exact in floating point up to 2 ** 53.)
-        total = np.bincount(slot, rows.columns[asked.column][row], n).astype(np.int64)
-    else:
-        total = np.bincount(slot, minlength=n)
-    newest = np.full(n, -1)
-    np.maximum.at(newest, slot, row)
-    return Totals(np.repeat(np.arange(len(cells)), widths), total, newest)
+    def totals() -> Totals:
+        code, width = rows.keeping(("code", asked.by), coded)
+        there, widths = ends > begins, np.zeros(len(cells), np.int64)
+        widths[there] = width[begins[there]]
+        cell, row = _pairs(rows, begins, ends, asked)
+        slot, n = (np.cumsum(widths) - widths)[cell] + code[row], int(widths.sum())
+        if is_decayed:
+            total = np.bincount(slot, _weights(rows, cells, cell, row, asked.column), n)
+        elif asked.column:
+            # (Sums of whole numbers are exact in floating point up to 2 ** 53.)
+            total = np.bincount(slot, rows.columns[asked.column][row], n).astype(np.int64)
+        else:
+            total = np.bincount(slot, minlength=n)
+        newest = np.full(n, -1)
+        np.maximum.at(newest, slot, row)
+        return Totals(np.repeat(np.arange(len(cells)), widths), total, newest)
+
+    return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)
 
 
 def _largest(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) -> Array:
