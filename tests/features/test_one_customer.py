@@ -7,6 +7,7 @@ import pytest
 from features.contracts import hold
 from features.errors import ContractError
 from features.feature import AsOf
+from features.identity import persons
 from features.one_customer import Portrait, compiled
 from features.shop.simulate import simulate
 from features.snapshots import features_of, snapshots
@@ -21,16 +22,18 @@ COLUMNS = (
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop") / "data"
-    simulate(folder, 1000, 9, seed=3, dirt=["late=0.05"])
+    simulate(folder, 1200, 9, seed=3, dirt=["late=0.05"])
     return hold(open_dataset(str(folder)))[0]
 
 
 @pytest.fixture(scope="module")
 def raw(shop):
-    """The events of each customer as literal rows."""
-    rows = {}
+    """The events of each person, as known at AS_OF, as literal rows."""
+    rows, known = {}, persons(shop, [AS_OF]).to_pyarrow().to_pylist()
+    person = {row["identifier"]: row["person"] for row in known}
     for event in shop.tables["events"].select("customer_id", *COLUMNS).to_pyarrow().to_pylist():
-        rows.setdefault(event.pop("customer_id"), []).append({name: value for name, value in event.items() if value is not None})
+        identifier = event.pop("customer_id")
+        rows.setdefault(person.get(identifier, identifier), []).append({name: value for name, value in event.items() if value is not None})
     return rows
 
 
