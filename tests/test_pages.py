@@ -58,6 +58,12 @@ class Page(HTMLParser):
         if tag not in ("meta", "input", "br", "line", "rect", "circle", "polyline"):
             self._stack.append((tag, attrs))
 
+    def handle_startendtag(self, tag, attrs):
+        """A tag that is closed at once holds nothing, and closes nothing that holds it."""
+        before = list(self._stack)
+        self.handle_starttag(tag, attrs)
+        self._stack = before
+
     def handle_endtag(self, tag):
         while self._stack and self._stack.pop()[0] != tag:
             pass
