@@ -46,8 +46,10 @@ check: .venv/installed-extra
 	@$(PY) -m mypy
 	@$(PY) -m pytest -q tests/test_layers.py
 
+# The fast ones beside the slow ones, on a processor each; what the fast ones said comes last.
 test: check
-	@$(PY) -m pytest -q
+	@mkdir -p out; $(PY) -m pytest -q -m "not slow" >out/fast-tests.txt 2>&1 & fast=$$!; \
+	$(PY) -m pytest -q -m slow --durations=15; slow=$$?; wait $$fast; code=$$?; tail -n 40 out/fast-tests.txt; exit $$((slow + code))
 
 bench: .venv/installed-extra
 	@$(PY) -m tests.benchmarks $(BENCH)

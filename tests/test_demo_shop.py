@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.contracts import hold
 from features.labels import labels
 from features.shop.simulate import simulate
 from features.sources import open_dataset
@@ -28,7 +29,7 @@ def path(shop, whole_path, tmp_path_factory) -> tuple[dict[str, Any], Path]:
 
 def known_at(summary: dict[str, Any], shop: Path, name: str) -> pd.DataFrame:
     """The labels of a task's test moments beside the ideal observer's probabilities."""
-    dataset = open_dataset(str(shop))
+    dataset, _ = hold(open_dataset(str(shop)))
     task = next(task for task in dataset.tasks if task.name == name)
     as_ofs = [pd.Timestamp(text).tz_localize(None).to_pydatetime() for text in summary["tasks"][name]["test_as_of"]]
     rows = labels(dataset, task, as_ofs).to_pyarrow().to_pandas()
