@@ -112,6 +112,7 @@ def _kind(people: ir.Table, name: str, zone: str, form: Form) -> tuple[Kind, str
         return "date", "numbers such as 20180726 are read as dates", Form("%Y%m%d")
     if not facts.n_codes and facts.n_numbers >= facts.n * (0.95 if facts.n_different > 20 else 1):
         is_whole = facts.n_whole == facts.n_numbers and facts.least is not None and facts.most is not None
+        # (is_whole means that there are a least and a most, which the checker does not see.)
         if is_whole and facts.is_of_their_own and (facts.most - facts.least == facts.n_different - 1 or facts.least >= 10**7 or ID_NAME.search(name)):  # type: ignore[operator]
             return "text", "values that repeat (each customer has a number of their own)", form
         notes = [f"{facts.n - facts.n_numbers:,} values that are no number count as not known"] if facts.n > facts.n_numbers else []

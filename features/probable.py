@@ -50,7 +50,7 @@ class Learned:
 def require_splink() -> None:
     """Raises: UsageError where Splink is not installed."""
     try:
-        import splink  # noqa: F401
+        import splink  # noqa: F401 (only whether it is there)
     except ImportError:
         raise UsageError(
             "links by probability need Splink, found it not installed; install requirements-extra.lock: "

@@ -184,7 +184,7 @@ def _drawn(paths: Paths, draws: int, rng: np.random.Generator) -> Iterator[tuple
             continue
         person, which = paths.takers[:, 0].astype(int), paths.takers[:, 1].astype(int)
         weights = rng.poisson(1.0, (size, int(person.max(initial=-1)) + 1))
-        yield tuple(np.stack([np.bincount(which, weight[person] * paths.takers[:, column], n) for weight in weights]) for column in (2, 3))  # type: ignore[misc]
+        yield tuple(np.stack([np.bincount(which, weight[person] * paths.takers[:, column], n) for weight in weights]) for column in (2, 3))  # type: ignore[misc]  # (two arrays)
 
 
 def _normalised(table: Array) -> Array:

@@ -34,7 +34,7 @@ def kinds_in(dataset: Dataset) -> tuple[list[str], list[str]]:
     """The kinds of events that customers began, and those that marketers began, by name."""
     events = dataset.tables["events"]
     rows = events.group_by(["initiator", "kind"]).agg(n=events.count()).to_pyarrow().to_pylist()
-    return tuple(sorted(row["kind"] for row in rows if row["initiator"] == who and row["kind"]) for who in ("customer", "marketer"))  # type: ignore[return-value]
+    return tuple(sorted(row["kind"] for row in rows if row["initiator"] == who and row["kind"]) for who in ("customer", "marketer"))  # type: ignore[return-value]  # (two)
 
 
 def standard(own: Iterable[str], conversion: str = "") -> tuple[Ladder, str]:
