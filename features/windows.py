@@ -311,7 +311,7 @@ def _by(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggregate) 
         else:
             total = np.bincount(slot, minlength=n)
         newest = np.full(n, -1)
-        np.maximum.at(newest, slot, row)
+        newest[slot] = row  # rows of a slot come in order, and the last one stays
         return Totals(np.repeat(np.arange(len(cells)), widths), total, newest)
 
     return rows, rows.keeping(("totals", asked.by, asked.column, asked.window, is_decayed), totals)

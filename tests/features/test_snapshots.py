@@ -218,9 +218,9 @@ def test_snapshots_of_some_are_those_of_all_and_parts_by_customer_make_the_whole
     wanted = table.take(list(range(0, len(table), 2)))
     assert_same(snapshots(dataset, AS_OFS, features, asked).to_pyarrow(), wanted)
     assert len(list(room.parts(dataset, AS_OFS, features, asked))) == 1
-    monkeypatch.setattr(room, "MOST_PAST", len(EVENTS) * len(AS_OFS) // 3)
+    monkeypatch.setattr(room, "MOST_PAST", len(EVENTS) * len(AS_OFS) // 20)
     pieces = list(room.parts(dataset, AS_OFS, features, asked))
-    assert len(pieces) > 1 and not set(pieces[0]["customer_id"].to_pylist()) & set(pieces[1]["customer_id"].to_pylist())
+    assert len(pieces) > room.MOST_THREADS + 1 and not set(pieces[0]["customer_id"].to_pylist()) & set(pieces[1]["customer_id"].to_pylist())
     write_tables(pieces, tmp_path / "all.parquet")
     assert_same(pa.parquet.read_table(tmp_path / "all.parquet"), wanted)
 
