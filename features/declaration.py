@@ -53,7 +53,7 @@ def declared_in(path: Path) -> dict[str, Any]:
         raise ContractError(f"{path.name} must be UTF-8 text, found other bytes in line {line}; save it again as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ContractError(f"{path.name} must be valid TOML, found: {error}; correct that line") from None
-    _hold(said, KEYS, (), path.name, text)
+    hold_keys(said, KEYS, (), path.name, text)
     return said
 
 
@@ -69,7 +69,8 @@ def require_place(said: dict[str, Any], path: Path) -> None:
         raise ContractError(f"NO_ZONE: zone must be an IANA name, found {said['zone']!r}; write for example {EXAMPLE}") from None
 
 
-def _hold(said: dict[str, Any], known: dict[str, Any], place: tuple[str, ...], file: str, text: str) -> None:
+def hold_keys(said: dict[str, Any], known: dict[str, Any], place: tuple[str, ...], file: str, text: str) -> None:
+    """Hold every key of a file against the known ones. Raises: ContractError for an unknown key (with its line and the nearest known one), a wrong type."""
     for key, value in said.items():
         here = (*place, key)
         where = f"{file} line {line_of(text, here)}"
@@ -85,7 +86,7 @@ def _hold(said: dict[str, Any], known: dict[str, Any], place: tuple[str, ...], f
             if not all(isinstance(part, dict) for part in parts):
                 raise ContractError(f"{where} needs {name} as a table such as [{name}], found {value!r}; correct it")
             for part in parts:
-                _hold(part, wanted, here, file, text)
+                hold_keys(part, wanted, here, file, text)
         elif isinstance(wanted, list):
             if not isinstance(value, list) or not all(_is(one, wanted[0]) for one in value):
                 raise ContractError(f"{where} needs a list of {_NAMES[wanted[0]]}s in {name}, found {value!r}; correct it")

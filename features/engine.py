@@ -68,6 +68,24 @@ def read_table(engine: "Backend", path: Path, *required: str) -> ibis.Table:
     return table
 
 
+def read_given(path: Path, columns: tuple[str, ...]) -> "pa.Table":
+    """A Parquet or CSV file that a person names at a door, the customer's number as text. Raises: ContractError for what is no such file or lacks one of `columns`."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(
+            path, convert_options=pyarrow.csv.ConvertOptions(column_types={"customer_id": pa.string()}))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ContractError(f"{path} must be a .parquet or .csv file that can be read, found: {str(error).splitlines()[0]}; correct the name or write it again") from None
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise ContractError(f"MISSING_COLUMN: {path.name} needs the columns {', '.join(columns)}; found {', '.join(table.column_names)}; add or rename them")
+    place = table.column_names.index("customer_id")
+    return table.set_column(place, "customer_id", table.column("customer_id").cast(pa.string()))
+
+
 def write_table(table: ibis.Table, path: Path) -> None:
     """Write a table whole as Parquet or CSV, batch by batch; the engine itself may not write, so Arrow does."""
     import pyarrow.csv

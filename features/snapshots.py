@@ -43,14 +43,18 @@ MOST_PAST, MOST_THREADS = 1_000_000, 4
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")
 
 
-def candidates(dataset: Dataset) -> tuple[Feature, ...]:
-    """Every feature that the catalogue has for this dataset's attributes, kinds of events, tasks, lookbacks and currency, whether its tables allow it or not."""
+def templates(dataset: Dataset) -> tuple[Feature, ...]:
+    """Every entry that the catalogue has for this dataset's attributes, kinds of events and tasks, before it is written out for lookbacks and a currency."""
     undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
-    templates = (
+    return (
         *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
         *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")), *catalogue.of_channels(_frequent(dataset, "channel", MOST_CHANNELS)),
         *catalogue.of_categories(_frequent(dataset, "category", MOST_CATEGORIES)))
-    return _named_once(catalogue.expand(templates, dataset.lookbacks_days(), dataset.currency))
+
+
+def candidates(dataset: Dataset) -> tuple[Feature, ...]:
+    """Every feature that the catalogue has for this dataset, for its lookbacks and currency, whether its tables allow it or not."""
+    return _named_once(catalogue.expand(templates(dataset), dataset.lookbacks_days(), dataset.currency))
 
 
 def features_of(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> tuple[tuple[Feature, ...], dict[str, str]]:
@@ -59,15 +63,19 @@ def features_of(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence
     A feature without its data is absent; a column of zeros would look like knowledge.
     Raises: ContractError for a word of the choice that means no feature, an attribute that is called like a feature.
     """
-    has = _supply(dataset)
-    present, absent = [], {attribute.name: attribute.note for attribute in dataset.attributes if attribute.kind == "text"}
-    for feature in chosen(chosen(candidates(dataset), dataset.include, dataset.exclude), include, exclude):
-        lacking = sorted(need for aggregate in feature.aggregates() for need in needs_of(aggregate) if need not in has)
-        if lacking:
-            absent[feature.name] = " and ".join(dict.fromkeys(lacking))
-        else:
-            present.append(feature)
-    return tuple(present), absent
+    found = chosen(chosen(candidates(dataset), dataset.include, dataset.exclude), include, exclude)
+    absent = {attribute.name: attribute.note for attribute in dataset.attributes if attribute.kind == "text"} | lacking(dataset, found)
+    return tuple(feature for feature in found if feature.name not in absent), absent
+
+
+def lacking(dataset: Dataset, features: Sequence[Feature]) -> dict[str, str]:
+    """Of these features, those that the dataset's tables do not allow, and what each lacks."""
+    has, absent = _supply(dataset), {}
+    for feature in features:
+        needs = sorted({need for aggregate in feature.aggregates() for need in needs_of(aggregate) if need not in has})
+        if needs:
+            absent[feature.name] = " and ".join(needs)
+    return absent
 
 
 def _named_once(features: Sequence[Feature]) -> tuple[Feature, ...]:

@@ -8,8 +8,6 @@ from features.errors import ContractError, UsageError, first_few
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-    import pandas as pd
-    from rich.table import Table
 
     from features.dataset import Dataset
     from features.journeys.tables import Journeys
@@ -30,7 +28,6 @@ SHOWN: dict[str, tuple[str, tuple[str, ...], int]] = {
         "stage", "share_of_first_one", "share_of_first_other", "share_of_first_difference", "share_of_first_difference_low", "share_of_first_difference_high", "drop_off_one",
         "drop_off_other", "drop_off_difference", "drop_off_difference_low", "drop_off_difference_high"), 10),
     "compared_transitions": ("Where two segments walk differently", ("from", "to", "share_one", "share_other", "difference", "difference_low", "difference_high", "q"), 12)}
-_SHARES = ("share", "drop_off", "converted", "p_", "difference")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -95,53 +92,23 @@ def run(given: argparse.Namespace) -> None:
 
 def shown(found: "Journeys") -> list[Any]:
     """What is printed: a table each, what is not available and why, and notes."""
+    from features.doors.tables import pictured
+
     lines: list[Any] = []
     for name, (title, columns, most) in SHOWN.items():
         if name in found.unavailable:
             lines.append(f"{name}: not available. {found.unavailable[name]}")
         elif name in found.tables:
-            lines.append(_pictured(found.tables[name], title, columns, most))
+            lines.append(pictured(found.tables[name], title, columns, most))
     return [*lines, *(f"note: {note}" for note in found.notes)]
-
-
-def _pictured(frame: "pd.DataFrame", title: str, columns: tuple[str, ...], most: int) -> "Table":
-    from rich.table import Table
-
-    table = Table(title=title)
-    columns = tuple(column for column in columns if column in frame and not (column == "segment" and frame[column].isna().all()))
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="left" if frame[column].dtype == object or str(frame[column].dtype).startswith("str") else "right")
-    for row in frame[list(columns)].head(most).to_dict("records"):
-        table.add_row(*(_said(column, row[column]) for column in columns))
-    if len(frame) > most:
-        table.caption = f"{len(frame) - most:,} more rows with --out"
-    return table
-
-
-def _said(column: str, value: Any) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, str):
-        return value
-    if column in ("p", "q"):
-        return f"{value:.3f}"
-    if column.startswith(_SHARES) or column.endswith("difference"):
-        return f"{100 * value:.1f} %"
-    return f"{value:,.2f}" if "per_1000" in column else f"{value:,.0f}"
 
 
 def write(found: "Journeys", folder: Path) -> None:
     """Each table as Parquet, whole; then the stages, notes and what is not available as journeys.json."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from features.doors.tables import write_frames
+    from features.files import write_json
 
-    from features.files import write_json, written_whole
-
-    for name, frame in found.tables.items():
-        if name in found.unavailable:
-            continue
-        with written_whole(folder / f"{name}.parquet") as aside:
-            parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), aside)
+    write_frames({name: frame for name, frame in found.tables.items() if name not in found.unavailable}, folder)
     write_json(folder / "journeys.json", {
         "funnel": found.ladder.name, "unit": found.ladder.unit, "stages": list(found.ladder.stages), "notes": found.notes, "unavailable": found.unavailable})
 
@@ -149,6 +116,7 @@ def write(found: "Journeys", folder: Path) -> None:
 def _segments(dataset: "Dataset", given: argparse.Namespace, as_of: Any) -> "ir.Table | None":
     """Who belongs to which segment. Raises: UsageError for a column that there is not or that is sensitive."""
     from features.contracts import COLUMNS
+    from features.engine import read_given
     from features.journeys.sessions import attribute_at
 
     column = given.segment
@@ -157,7 +125,7 @@ def _segments(dataset: "Dataset", given: argparse.Namespace, as_of: Any) -> "ir.
     if not column:
         return None
     if given.segments:
-        table = _read(given.segments, ("customer_id", column))
+        table = read_given(given.segments, ("customer_id", column))
         n_twice = len(table) - len(set(table.column("customer_id").to_pylist()))
         if n_twice:
             raise ContractError(f"DUPLICATE_KEY: {given.segments.name} needs each customer once, found {n_twice:,} repeated; keep one row for each")
@@ -174,7 +142,9 @@ def _scores(dataset: "Dataset", path: Path) -> "ir.Table":
     """The model's scores. Raises: ContractError for a missing column, a time or number that is none."""
     import pandas as pd
 
-    frame = _read(path, ("customer_id", "as_of", "probability")).to_pandas()
+    from features.engine import read_given
+
+    frame = read_given(path, ("customer_id", "as_of", "probability")).to_pandas()
     frame["as_of"] = pd.to_datetime(frame["as_of"], utc=True, errors="coerce").dt.tz_localize(None)
     frame["probability"] = pd.to_numeric(frame["probability"], errors="coerce")
     odd = frame["customer_id"].isna() | frame["as_of"].isna() | ~frame["probability"].between(0, 1)
@@ -191,21 +161,3 @@ def _in_engine(dataset: "Dataset", table: Any) -> "ir.Table":
     from ibis.util import gen_name
 
     return dataset.engine.create_table(gen_name("given"), table)
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> Any:
-    """Some columns of a Parquet or CSV file, the customer's number as text. Raises: ContractError for what is no such file or lacks one."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(
-            path, convert_options=pyarrow.csv.ConvertOptions(column_types={"customer_id": pa.string()}))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ContractError(f"{path} must be a .parquet or .csv file that can be read, found: {str(error).splitlines()[0]}; correct the name or write it again") from None
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise ContractError(f"MISSING_COLUMN: {path.name} needs the columns {', '.join(columns)}; found {', '.join(table.column_names)}; add or rename them")
-    place = table.column_names.index("customer_id")
-    return table.set_column(place, "customer_id", table.column("customer_id").cast(pa.string()))

@@ -1,0 +1,53 @@
+"""Tables as the doors print and write them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+_SHARES = ("share", "drop_off", "converted", "p_", "difference")
+_FINE = ("per_1000", "lift", "effect")
+
+
+def pictured(frame: "pd.DataFrame", title: str, columns: tuple[str, ...], most: int) -> "Table":
+    """A table for the screen: its first rows, and how many more there are."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    columns = tuple(column for column in columns if column in frame and not (column == "segment" and frame[column].isna().all()))
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="left" if frame[column].dtype == object or str(frame[column].dtype).startswith("str") else "right")
+    for row in frame[list(columns)].head(most).to_dict("records"):
+        table.add_row(*(_said(column, row[column]) for column in columns))
+    if len(frame) > most:
+        table.caption = f"{len(frame) - most:,} more rows with --out"
+    return table
+
+
+def _said(column: str, value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, str):
+        return value
+    if column in ("p", "q"):
+        return f"{value:.3f}"
+    if column.startswith(_SHARES) or column.endswith("difference"):
+        return f"{100 * value:.1f} %"
+    if hasattr(value, "strftime"):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:,.2f}" if any(word in column for word in _FINE) else f"{value:,.0f}"
+
+
+def write_frames(tables: "Mapping[str, pd.DataFrame]", folder: Path) -> None:
+    """Each table as NAME.parquet, whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    from features.files import written_whole
+
+    for name, frame in tables.items():
+        with written_whole(folder / f"{name}.parquet") as aside:
+            parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), aside)

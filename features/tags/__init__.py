@@ -1,0 +1,1 @@
+"""Tags: named, dated statements about customers, by rules that stand in one text file."""
