@@ -24,6 +24,7 @@ def main() -> None:
         "serve", help="serve the champions over HTTP", description="Serve the champions of a run on this machine with BentoML.",
         epilog="example: python -m serving serve --port 3000")
     serve.add_argument("--port", type=int, default=3000, metavar="PORT", help="a free port (default: 3000)")
+    serve.add_argument("--workers", type=int, default=2, metavar="N", help="processes that answer, each with the models in memory (default: 2)")
     report = commands.add_parser(
         "report", help="the marketers' reports", description="Write what the models found, for people who do not code.",
         epilog="example: python -m serving report --out reports --lang zh")
@@ -76,7 +77,7 @@ def _score(given: argparse.Namespace) -> None:
 def _serve(given: argparse.Namespace) -> None:
     from serving.serve import serve
 
-    serve(given.run, given.port)
+    serve(given.run, given.port, given.workers)
 
 
 def _report(given: argparse.Namespace) -> None:

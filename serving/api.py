@@ -1,11 +1,11 @@
 """The endpoints under /v1: typed requests, scores and reasons, one shape of error, their own document."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
@@ -13,8 +13,11 @@ from starlette.concurrency import run_in_threadpool
 
 from serving import reasons
 from serving.alike import SpaceBase
-from serving.problems import Door, StrictRoute, handle_errors, request_id_of
-from serving.scoring import Base, TaskBase
+from serving.decoding import Question
+from serving.door import Door, StrictRoute
+from serving.metrics import count, observe
+from serving.problems import handle_errors, request_id_of
+from serving.scoring import Answers, Base, TaskBase
 from serving.shapes import (
     AudienceRequest,
     AudienceResponse,
@@ -27,8 +30,8 @@ from serving.shapes import (
 )
 
 API_VERSION = "1.1.0"
-# Up to here the event loop computes by itself: handing over to a thread costs more than a few rows.
-_ROWS_AT_ONCE = 32
+# Up to here the event loop works by itself, since handing over to a thread costs more: bytes to decode, and rows to score, of which one explained is worth many.
+_BYTES_AT_ONCE, _ROWS_AT_ONCE, _ROWS_OF_A_REASON = 2**16, 32, 16
 
 
 @dataclass
@@ -45,28 +48,22 @@ class State:
         return self.base
 
 
-def create_app(state: State) -> FastAPI:
+def create_app(state: State) -> Door:
     """The application to be mounted at /v1."""
     app = FastAPI(
         title="Likeness", version=API_VERSION, description="Who will leave, who will buy, and why.",
         docs_url=None, redoc_url=None, redirect_slashes=False, telemetry={"tracing": False, "metrics": False, "logs": False})
     app.router.route_class = StrictRoute
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    app.add_middleware(Door, key_sha256=state.key_sha256, observe=_observe)
     handle_errors(app, lambda: _own_words(state.base))
 
     @app.post("/score", response_model=ScoreResponse, summary="Score customers")
     async def score(asked: ScoreRequest, request: Request) -> Response:
-        return await _answer(state, request, asked, lambda task, customers: _scored(task, customers)[0])
+        return await run_in_threadpool(_typed, state.require(), asked, request_id_of(request))
 
     @app.post("/explain", response_model=ExplainResponse, summary="Score customers and say why")
     async def explain(asked: ExplainRequest, request: Request) -> Response:
-        def with_reasons(task: TaskBase, customers: list[Any]) -> list[dict[str, Any]]:
-            results, answers = _scored(task, customers, asked.language)
-            said = reasons.explain(task.model, answers, asked.language, asked.top)
-            return [result | more for result, more in zip(results, said, strict=True)]
-
-        return await _answer(state, request, asked, with_reasons)
+        return await run_in_threadpool(_typed, state.require(), asked, request_id_of(request))
 
     @app.post("/audience", response_model=AudienceResponse, summary="Find customers like some seeds")
     async def audience(asked: AudienceRequest, request: Request) -> Response:
@@ -78,36 +75,58 @@ def create_app(state: State) -> FastAPI:
         served: list[TaskBase | SpaceBase] = [*base.tasks.values(), *base.spaces.values()]
         return JSONResponse({"request_id": request_id_of(request), "models": [_model(task) for task in served]})
 
-    return app
+    return Door(app, partial(_straight, state), state.key_sha256, observe)
 
 
-async def _answer(state: State, request: Request, asked: ScoreRequest, results_of: Callable[[TaskBase, list[Any]], list[dict[str, Any]]]) -> Response:
-    base = state.require()
-    request_id = request_id_of(request)
+async def _straight(state: State, route: str, body: bytes, request_id: str) -> bytes | None:
+    """The answer to a request that is as it should be, by the shortest way; None for any other."""
+    base, explains = state.base, route == "/explain"
+    if base is None:
+        return None
+    if len(body) > _BYTES_AT_ONCE:
+        question = await run_in_threadpool(base.decoder.read, body, explains)
+    else:
+        question = base.decoder.read(body, explains)
+    if question is None:
+        return None
+    rows = len(question.ids) * len(question.tasks) * (_ROWS_OF_A_REASON if explains else 1)
+    if rows > _ROWS_AT_ONCE:
+        return await run_in_threadpool(_decoded, base, question, explains, request_id)
+    return _decoded(base, question, explains, request_id)
 
-    def work() -> Response:
-        tasks = base.require_tasks(asked.tasks)
-        customers = [(customer.customer_id, customer.features) for customer in asked.customers]
-        base.require_features(customers, tasks)
-        by_task = [results_of(task, customers) for task in tasks]
-        for task in tasks:
-            _count(task, len(customers))
-        return JSONResponse({"request_id": request_id, "results": [result for results in zip(*by_task, strict=True) for result in results]})
 
-    return work() if len(asked.customers) <= _ROWS_AT_ONCE else await run_in_threadpool(work)
+def _decoded(base: Base, question: Question, explains: bool, request_id: str) -> bytes:
+    answers = [task.answer(question.ids, question.places, *base.decoder.rows(question, task)) for task in question.tasks]
+    return _told(request_id, question.tasks, question.ids, answers, question.language, question.top if explains else None)
 
 
-def _scored(task: TaskBase, customers: list[Any], language: str = "en") -> tuple[list[dict[str, Any]], Any]:
-    answers = task.ask(customers)
-    if answers.n_unknown_categories:
-        _metrics()["unknown"].labels(task.task, task.version).inc(answers.n_unknown_categories)
-    return task.results(customers, answers, language), answers
+def _typed(base: Base, asked: ScoreRequest, request_id: str) -> Response:
+    """The answer to a typed request. Raises: UsageError for what its types cannot say."""
+    tasks = base.require_tasks(asked.tasks)
+    customers = [(customer.customer_id, customer.features) for customer in asked.customers]
+    base.require_features(customers, tasks)
+    language, top = (asked.language, asked.top) if isinstance(asked, ExplainRequest) else ("en", None)
+    said = _told(request_id, tasks, [customer for customer, _ in customers], [task.ask(customers) for task in tasks], language, top)
+    return Response(said, media_type="application/json")
+
+
+def _told(request_id: str, tasks: list[TaskBase], ids: list[str], answers: list[Answers], language: str, top: int | None) -> bytes:
+    """Answers as JSON, in the order of the customers, then of the tasks; with `top` reasons each, if it is given."""
+    by_task = []
+    for task, answer in zip(tasks, answers, strict=True):
+        results = task.results(ids, answer, language)
+        if top is not None:
+            for result, more in zip(results, reasons.explain(task.model, answer, language, top), strict=True):
+                result |= more
+        by_task.append(results)
+        count(task.task, task.version, len(ids), answer.n_unknown_categories)
+    return msgspec.json.encode({"request_id": request_id, "results": by_task[0] if len(by_task) == 1 else [result for results in zip(*by_task, strict=True) for result in results]})
 
 
 def _audience(base: Base, asked: AudienceRequest, request_id: str) -> Response:
     space = base.require_space(asked.task)
     found = space.audience(asked.seeds, asked.reach, asked.similarity)
-    _metrics()["requests"].labels(space.task, space.version).inc()
+    count(space.task, space.version, len(found.rows))
     return JSONResponse({
         "request_id": request_id, "audience_id": found.audience_id, "task": space.task, "model": space.space.name, "version": space.version, "as_of": space.as_of,
         "expires_at": found.expires_at, "seeds_used": found.n_seeds, "seeds_unknown": found.n_unknown,
@@ -142,24 +161,3 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 operation["responses"] |= dict.fromkeys(codes, error)
         app.openapi_schema = said
     return app.openapi_schema
-
-
-@cache
-def _metrics() -> dict[str, Any]:
-    """Counters of this process, for GET /metrics. Their labels are tasks, versions and routes: nothing that a caller writes."""
-    from prometheus_client import Counter, Histogram
-
-    return {
-        "requests": Counter("likeness_requests", "Requests by task and model version", ["task", "version"]),
-        "rows": Counter("likeness_rows", "Customers scored by task and model version", ["task", "version"]),
-        "unknown": Counter("likeness_unknown_categories", "Categories given that training never saw", ["task", "version"]),
-        "seconds": Histogram("likeness_request_seconds", "Time to answer by route and status", ["route", "status"])}
-
-
-def _count(task: TaskBase, rows: int) -> None:
-    _metrics()["requests"].labels(task.task, task.version).inc()
-    _metrics()["rows"].labels(task.task, task.version).inc(rows)
-
-
-def _observe(route: str, status: int, seconds: float) -> None:
-    _metrics()["seconds"].labels(route, str(status)).observe(seconds)

@@ -95,8 +95,7 @@ def scores(task: TaskBase) -> "pd.DataFrame":
     """One task's base as handed out. Grain: customer, highest probability first, then by id."""
     import pandas as pd
 
-    asked = [(customer, None) for customer in task.ids]
-    frame = pd.DataFrame(task.results(asked, task.ask(asked)))
+    frame = pd.DataFrame(task.results(task.ids, task.answer(task.ids, [], task.x[:0])))
     order = np.lexsort((np.array(task.ids, dtype=object).astype(str), -task.log_odds))
     columns = ["customer_id", "score", "probability", "percentile", "band", "as_of", "model", "version"]
     return frame.loc[order, columns].reset_index(drop=True)

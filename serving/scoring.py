@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from features.errors import ContractError, UsageError
 from serving.alike import SpaceBase, trained_seeds
 from serving.champions import Champion, champions
+from serving.decoding import Decoder, is_count
 from serving.words import Voice
 from training.space import Space
 
@@ -65,61 +67,68 @@ class TaskBase:
         self.log_odds = self.model.log_odds(x)
         self.ordered = np.sort(_probabilities(self.log_odds))
         self.column_of = {column.name: i for i, column in enumerate(self.model.columns)}
-        self._codes = [{level: float(i) for i, level in enumerate(column.levels)} for column in self.model.columns]
+        self.codes = [{level: float(i) for i, level in enumerate(column.levels)} for column in self.model.columns]
 
     def percentiles(self, probabilities: Array) -> Array:
         """Shape: (n,) -> (n,). The share of the base with a probability at most as high, times 100, to one decimal."""
-        return np.round(100.0 * np.searchsorted(self.ordered, probabilities, side="right") / len(self.ordered), 1)
+        shares: Array = (100.0 * self.ordered.searchsorted(probabilities, side="right") / len(self.ordered)).round(1)
+        return shares
 
     def encode(self, features: Features) -> tuple[Array, int]:
         """One customer's features -> (p,), and how many categories were never seen in training. What is not given is not known."""
-        row, n_unknown = np.full(len(self._codes), np.nan), 0
+        row, n_unknown = np.full(len(self.codes), np.nan), 0
         for name, value in features.items():
             place = self.column_of.get(name)
             if place is None or value is None:
                 continue
             if isinstance(value, str):
-                row[place] = self._codes[place].get(value, np.nan)
-                n_unknown += value not in self._codes[place]
+                row[place] = self.codes[place].get(value, np.nan)
+                n_unknown += value not in self.codes[place]
             else:
                 row[place] = value
         return row, n_unknown
 
     def ask(self, asked: Sequence[Asked]) -> Answers:
         """Answer for customers by id (from the base) or by features."""
-        n = len(asked)
-        x, log_odds = np.full((n, len(self._codes)), np.nan), np.full(n, np.nan)
+        fresh = [self.encode(features) for _, features in asked if features is not None]
+        places = [i for i, (_, features) in enumerate(asked) if features is not None]
+        rows = np.array([row for row, _ in fresh]).reshape(len(fresh), len(self.codes))
+        return self.answer([customer for customer, _ in asked], places, rows, sum(n for _, n in fresh))
+
+    def answer(self, ids: Sequence[str], places: Sequence[int], rows: Array, n_unknown: int = 0) -> Answers:
+        """Answer for customers of whom those at `places` are given by features, encoded in `rows`; the others stand in the base, or nowhere."""
+        n, n_given = len(ids), len(places)
         why: list[str | None] = [None] * n
-        fresh, n_unknown = [], 0
-        for i, (customer, features) in enumerate(asked):
-            if features is not None:
-                x[i], more = self.encode(features)
-                n_unknown += more
-                fresh.append(i)
-            elif (row := self.row_of.get(customer)) is not None:
+        if n_given == n:
+            return Answers(rows, self.model.log_odds(rows) if n else np.empty(0), why, n_unknown)
+        x, log_odds = np.full((n, len(self.codes)), np.nan), np.full(n, np.nan)
+        if n_given:
+            x[places], log_odds[places] = rows, self.model.log_odds(rows)
+        given = set(places)
+        for i, customer in enumerate(ids):
+            if i in given:
+                continue
+            if (row := self.row_of.get(customer)) is not None:
                 x[i], log_odds[i] = self.x[row], self.log_odds[row]
             else:
                 why[i] = "not_asked" if customer in self.known else "unknown"
-        if fresh:
-            log_odds[fresh] = self.model.log_odds(x[fresh])
         return Answers(x, log_odds, why, n_unknown)
 
-    def results(self, asked: Sequence[Asked], answers: Answers, language: str = "en") -> list[dict[str, Any]]:
+    def results(self, ids: Sequence[str], answers: Answers, language: str = "en") -> list[dict[str, Any]]:
         """Answers -> what is handed out: one result for each customer asked about."""
-        probabilities = _probabilities(answers.log_odds)
-        percentiles = self.percentiles(probabilities)
-        bands = self.model.bands(np.nan_to_num(probabilities))
+        found = _probabilities(answers.log_odds)
+        probabilities: list[float] = found.tolist()
+        percentiles: list[float] = self.percentiles(found).tolist()
+        # A NaN sorts last: it gets a band and a place that are not told.
+        bands = self.model.bands(found)
         same = {"as_of": self.as_of, "model": self.model.name, "version": self.version}
         results: list[dict[str, Any]] = []
-        for i, (customer, _) in enumerate(asked):
+        for i, customer in enumerate(ids):
             result: dict[str, Any] = {"customer_id": customer, "task": self.task}
             if (word := answers.why[i]) is None:
-                percentile = float(percentiles[i])
-                result |= {"found": True, "score": round(percentile), "probability": round(float(probabilities[i]), 6)}
-                result |= {"percentile": percentile, "band": bands[i]}
+                result |= {"found": True, "score": round(percentiles[i]), "probability": round(probabilities[i], 6), "percentile": percentiles[i], "band": bands[i]}
             else:
-                result |= {"found": False, "score": None, "probability": None, "percentile": None, "band": None}
-                result["why"] = self._why(word, language)
+                result |= {"found": False, "score": None, "probability": None, "percentile": None, "band": None, "why": self._why(word, language)}
             results.append(result | same)
         return results
 
@@ -138,6 +147,11 @@ class Base:
     info: Info
     tasks: dict[str, TaskBase]
     spaces: dict[str, SpaceBase] = field(default_factory=dict)
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What decodes requests about these tasks."""
+        return Decoder(self.tasks)
 
     def require_space(self, name: str | None) -> SpaceBase:
         """The named lookalike task; the first if None. Raises: UsageError naming those that are served."""
@@ -166,7 +180,7 @@ class Base:
                     raise UsageError(f"{where} must name features of the models asked (GET models lists them); found one that none has")
                 if value is not None and isinstance(value, str) != column.is_category:
                     raise UsageError(f"{where}.{name} must be {'text' if column.is_category else 'a number'} or null; found another type")
-                if isinstance(value, float) and value < 0 and _is_count(name):
+                if isinstance(value, float) and value < 0 and is_count(name):
                     raise UsageError(f"{where}.{name} is a count and must not be negative; found one that is")
 
 
@@ -247,8 +261,3 @@ def _probabilities(log_odds: Array) -> Array:
     from training.saved_model import sigmoid
 
     return sigmoid(log_odds)
-
-
-def _is_count(name: str) -> bool:
-    """Names carry their statistic: `<thing>_<statistic>_<window>`."""
-    return "_count_" in f"{name}_" or "_nunique_" in f"{name}_"

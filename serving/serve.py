@@ -1,29 +1,37 @@
 """Start the server: check everything here, then become BentoML."""
 
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
 
 from features.errors import UsageError
 
-HOST = "127.0.0.1"
+HOST, WORKERS = "127.0.0.1", 2
 _GRACE_SECONDS = 20
 
 
-def serve(run: Path, port: int) -> None:
+def serve(run: Path, port: int, workers: int = WORKERS) -> None:
     """Serve the champions of a run; does not return.
 
     Raises: UsageError, ContractError before anything is started, since BentoML would start failing workers again for ever.
     """
     _require_free(port)
+    if not 1 <= workers <= 64:
+        raise UsageError(f"--workers must be between 1 and 64, found {workers}; one for each processor is usual")
     from serving.scoring import open_base
 
     base = open_base(run)
     told = ", ".join(f"{task.model.name} version {task.version}" for task in base.tasks.values())
     print(f"serving {told} at http://{HOST}:{port}/v1 (GET /v1/openapi.json tells how; Ctrl+C ends it)", flush=True)
     root = Path(__file__).resolve().parents[1]
-    os.execve(sys.executable, command(root, port), os.environ | environment(run, port))
+    variables = environment(run, port, workers)
+    # Counts start anew with the server; its workers add up theirs here.
+    counted = Path(variables["PROMETHEUS_MULTIPROC_DIR"])
+    shutil.rmtree(counted, ignore_errors=True)
+    counted.mkdir(parents=True)
+    os.execve(sys.executable, command(root, port), os.environ | variables)
 
 
 def command(root: Path, port: int) -> list[str]:
@@ -33,11 +41,12 @@ def command(root: Path, port: int) -> list[str]:
         "--timeout-graceful-shutdown", str(_GRACE_SECONDS)]
 
 
-def environment(run: Path, port: int) -> dict[str, str]:
+def environment(run: Path, port: int, workers: int = WORKERS) -> dict[str, str]:
     """What the server is told by its environment: the run; nothing is reported anywhere, nothing is written outside the run."""
     home = run.resolve() / "bentoml" / str(port)
     return {
-        "LIKENESS_RUN": str(run.resolve()), "LIKENESS_IS_CHECKED": "1", "BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home),
+        "LIKENESS_RUN": str(run.resolve()), "LIKENESS_WORKERS": str(workers), "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
+        "LIKENESS_IS_CHECKED": "1", "BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home),
         "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 

@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 MAX_CUSTOMERS = 10_000
 MAX_SEEDS = 100_000
+MAX_TASKS, MAX_TOP, MAX_TEXT, MAX_ID = 100, 100, 1000, 128
 
-Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
-Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00]*$")]
 
 
 class _Strict(BaseModel):
@@ -27,7 +28,7 @@ class ScoreRequest(_Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [
         {"tasks": ["churn"], "customers": [{"customer_id": "1123"}, {"customer_id": "a", "features": {"purchases_count_28d": 2}}]}]})
-    tasks: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field(default=None)  # type: ignore[arg-type]
+    tasks: Annotated[list[Text], Field(min_length=1, max_length=MAX_TASKS)] = Field(default=None)  # type: ignore[arg-type]
     customers: Annotated[list[Customer], Field(max_length=MAX_CUSTOMERS)]
 
 
@@ -37,7 +38,7 @@ class ExplainRequest(ScoreRequest):
     model_config = ConfigDict(json_schema_extra={
         "examples": [{"tasks": ["churn"], "customers": [{"customer_id": "1123"}], "language": "en", "top": 5}]})
     language: Literal["en", "zh"] = "en"
-    top: Annotated[int, Field(ge=1, le=100)] = 5
+    top: Annotated[int, Field(ge=1, le=MAX_TOP)] = 5
 
 
 class AudienceRequest(_Strict):

@@ -69,8 +69,7 @@ class SavedModel:
 
     def margins(self, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n,). Log-odds before calibration."""
-        total: Matrix = np.sum([w * member.margins(x) for w, member in zip(self.weights, self.members, strict=True)], axis=0)
-        return total
+        return _sum([w * member.margins(x) for w, member in zip(self.weights, self.members, strict=True)])
 
     def log_odds(self, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n,). Log-odds of the served probability."""
@@ -82,13 +81,14 @@ class SavedModel:
 
     def contributions(self, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n, p + 1). Contributions to the served log-odds, base in the last column; rows add up to `log_odds`."""
-        phi: Matrix = self.slope * np.sum([w * member.contributions(x) for w, member in zip(self.weights, self.members, strict=True)], axis=0)
+        phi: Matrix = self.slope * _sum([w * member.contributions(x) for w, member in zip(self.weights, self.members, strict=True)])
         phi[:, -1] += self.intercept
         return phi
 
     def bands(self, probabilities: Matrix) -> list[str]:
         """Low, medium or high, by the cuts frozen in training."""
-        return [BANDS[i] for i in np.searchsorted(self.band_cuts, probabilities, side="right")]
+        low, high = self.band_cuts
+        return [BANDS[(p >= low) + (p >= high)] for p in probabilities.tolist()]
 
     def save(self, folder: Path) -> None:
         """Write the model, golden rows with their expected scores, and a SHA-256 manifest of both."""
@@ -212,6 +212,11 @@ def codes(values: "pd.Series", levels: tuple[str, ...]) -> Matrix:
 def sigmoid(log_odds: Matrix) -> Matrix:
     """Log-odds -> probability, without overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * log_odds))
+
+
+def _sum(parts: list[Matrix]) -> Matrix:
+    total: Matrix = parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+    return total
 
 
 class _Pyfunc:

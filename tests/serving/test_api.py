@@ -11,7 +11,7 @@ import pytest
 
 from serving import api
 from serving.api import State
-from serving.problems import MAX_BODY_BYTES
+from serving.door import MAX_BODY_BYTES
 from serving.shapes import MAX_CUSTOMERS, ExplainResponse, ModelsResponse, ScoreResponse
 
 JSON = {"Content-Type": "application/json"}
@@ -65,7 +65,7 @@ def test_explain_gives_the_score_and_its_reasons(client, base):
 def test_many_customers_are_answered_as_few_are(client, base, monkeypatch):
     customers = [{"customer_id": customer} for customer in base.tasks["churn"].ids[:100]]
     in_a_thread = client.post("/v1/explain", json={"customers": customers}).json()["results"]
-    monkeypatch.setattr(api, "_ROWS_AT_ONCE", 1000)
+    monkeypatch.setattr(api, "_ROWS_AT_ONCE", 10_000)
     assert client.post("/v1/explain", json={"customers": customers}).json()["results"] == in_a_thread
 
 
@@ -291,7 +291,7 @@ def test_an_unexpected_failure_is_a_500_without_its_text(client, monkeypatch, ca
     def fail(*_):
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr(api, "_scored", fail)
+    monkeypatch.setattr(api, "_told", fail)
     with caplog.at_level(logging.DEBUG):
         for customers in ([{"customer_id": CANARY}], [{"customer_id": CANARY}] * 100):
             detail = refused(client.post("/v1/score", json=body(customers=customers)), 500)

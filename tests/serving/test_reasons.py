@@ -21,7 +21,7 @@ def test_base_and_contributions_add_up_to_the_served_log_odds(told):
     for result, log_odds in zip(said, task.log_odds, strict=True):
         assert result["log_odds"] == log_odds
         assert result["base_log_odds"] + sum(reason["contribution"] for reason in result["reasons"]) == pytest.approx(log_odds, rel=0, abs=1e-9)
-    results = task.results([(customer, None) for customer in task.ids], answers)
+    results = task.results(task.ids, answers)
     assert [round(float(sigmoid(np.array(r["log_odds"]))), 6) for r in said] == [r["probability"] for r in results]
 
 

@@ -33,21 +33,21 @@ def test_the_served_score_is_what_mlflow_predicts(base, frame, run, registry):
         with registry(run) as (mlflow, _):
             predicted = mlflow.pyfunc.load_model(f"models:/demo.{task}@champion").predict(frame)
         asked = [(customer, None) for customer in frame["customer_id"]]
-        for result, probability in zip(served.results(asked, served.ask(asked)), predicted, strict=True):
+        for result, probability in zip(served.results([customer for customer, _ in asked], served.ask(asked)), predicted, strict=True):
             assert not result["found"] or result["probability"] == pytest.approx(probability, abs=5.1e-7)
 
 
 def test_percentile_is_the_share_of_the_base_with_at_most_this_probability(base, frame):
     served = base.tasks["churn"]
     asked = [(customer, None) for customer in served.ids]
-    results = served.results(asked, served.ask(asked))
+    results = served.results([customer for customer, _ in asked], served.ask(asked))
     probabilities = sigmoid(served.log_odds)
     for result, p in zip(results, probabilities, strict=True):
         assert result["percentile"] == pytest.approx(100 * np.mean(probabilities <= p), abs=0.0501)
         assert result["score"] == round(result["percentile"])
         assert result["band"] == ("low" if p < 0.3 else "medium" if p < 0.6 else "high")
     assert max(result["percentile"] for result in results) == 100.0
-    low = served.results([("x", {})], served.ask([("x", {"days_since_last_purchase": 0.0, "purchases_count_28d": 99.0})]))[0]
+    low = served.results(["x"], served.ask([("x", {"days_since_last_purchase": 0.0, "purchases_count_28d": 99.0})]))[0]
     assert low["found"] and low["percentile"] < 50
 
 
@@ -55,14 +55,14 @@ def test_who_is_not_found_and_why(base, frame):
     served = base.tasks["churn"]
     not_asked = frame.loc[~frame["eligible_churn"], "customer_id"].iloc[0]
     answers = served.ask([(not_asked, None), ("nobody", None), (not_asked, {})])
-    first, second, third = served.results([(not_asked, None), ("nobody", None), (not_asked, {})], answers)
+    first, second, third = served.results([not_asked, "nobody", not_asked], answers)
     assert first["why"] == "this customer is known, but churn asks about customers with a purchase in the 56 days before 2018-01-01T05:00:00Z only"
     assert second["why"] == "this customer is not in the base of 2018-01-01T05:00:00Z"
     for result in (first, second):
         assert result["found"] is False and result["as_of"] == served.as_of and result["version"] == "1"
         assert [result[name] for name in ("score", "probability", "percentile", "band")] == [None] * 4
     assert third["found"] is True and "why" not in third
-    assert served.results([("nobody", None)], served.ask([("nobody", None)]), "zh")[0]["why"].startswith("基准日")
+    assert served.results(["nobody"], served.ask([("nobody", None)]), "zh")[0]["why"].startswith("基准日")
 
 
 def test_f23_an_unknown_category_counts_as_not_known(base):
@@ -117,8 +117,8 @@ def test_a_base_may_hold_more_columns_and_customers_in_any_order(own, frame, bas
     shuffled = own(frame.sample(frac=1, random_state=1).assign(more=1))
     one = shuffled.tasks["churn"]
     asked = [(customer, None) for customer in frame["customer_id"]]
-    expected = base.tasks["churn"].results(asked, base.tasks["churn"].ask(asked))
-    assert one.results(asked, one.ask(asked)) == [{**result, "version": "7"} for result in expected]
+    expected = base.tasks["churn"].results([customer for customer, _ in asked], base.tasks["churn"].ask(asked))
+    assert one.results([customer for customer, _ in asked], one.ask(asked)) == [{**result, "version": "7"} for result in expected]
 
 
 def test_a_damaged_base_is_refused(run, own, frame, tmp_path):

@@ -87,3 +87,23 @@ def test_the_row_cap_keeps_the_latest(rows):
     capped = rows.capped(3)
     assert len(capped.y) == 3 * 160
     assert capped.as_ofs.min() == np.unique(rows.as_ofs)[-3]
+
+
+def test_one_row_by_the_quick_call_is_the_same_number_also_from_many_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from training.members import lightgbm
+
+    library, rng = lightgbm(), np.random.default_rng(2)
+    x = np.where(rng.random((400, 5)) < 0.1, np.nan, rng.normal(size=(400, 5)))
+    x[:, 4] = rng.integers(0, 4, 400)
+    y = (np.nan_to_num(x[:, 0]) + (x[:, 4] == 2) + rng.normal(size=400) > 0).astype(int)
+    settings = {"objective": "binary", "num_leaves": 7, "num_threads": 1, "verbose": -1, "min_data_per_group": 5}
+    member = BoosterMember(library.train(settings, library.Dataset(x, y, categorical_feature=[4], params={"verbose": -1}), 30).model_to_string())
+    margins, contributions = member.margins(x), member.contributions(x)
+    with ThreadPoolExecutor(4) as threads:
+        one_by_one = list(threads.map(lambda row: (member.margins(row[None]), member.contributions(row[None])), x))
+    assert np.array_equal(np.concatenate([margin for margin, _ in one_by_one]), margins)
+    assert np.array_equal(np.vstack([phi for _, phi in one_by_one]), contributions)
+    with pytest.raises(ValueError, match="must have 5 features"):
+        member.margins(x[:1, :4])

@@ -1,0 +1,105 @@
+"""Load from a process of its own: python -m tests.benchmarks.load, told by JSON on its standard input, answers by JSON on its output.
+
+Closed: each of some connections sends its next request when the last is answered. Open: requests leave at a fixed rate, and waiting for a
+free connection counts as latency.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import deque
+from typing import Any
+
+
+def load(port: int, path: str, bodies: list[str], seconds: float, connections: int = 8, rate: float | None = None) -> dict[str, Any]:
+    """Send `bodies` in turn for some seconds, in another process. Units: seconds; latencies are sorted."""
+    said = {"port": port, "path": path, "bodies": bodies, "seconds": seconds, "connections": connections, "rate": rate}
+    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.load"], input=json.dumps(said), capture_output=True, text=True, check=True, timeout=seconds + 60)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time on one connection that is kept."""
+
+    def __init__(self, answered: Any) -> None:
+        self.answered, self.parts, self.left, self.began = answered, b"", -1, 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def ask(self, raw: bytes, began: float) -> None:
+        self.began = began
+        self.transport.write(raw)
+
+    def data_received(self, data: bytes) -> None:
+        self.parts += data
+        end = self.parts.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self.parts[:end].lower()
+        place = head.index(b"content-length:") + 15
+        length = int(head[place:].split(b"\r\n", 1)[0])
+        if len(self.parts) >= end + 4 + length:
+            status, self.parts = int(head[9:12]), b""
+            self.answered(self, status, time.perf_counter() - self.began)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.answered(self, 0, time.perf_counter() - self.began)
+
+
+async def _run(said: dict[str, Any]) -> dict[str, Any]:
+    raws = []
+    for body in said["bodies"]:
+        raw = body.encode()
+        head = f"POST {said['path']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+        raws.append(head.encode() + raw)
+    loop, latencies, failures, sent = asyncio.get_running_loop(), [], {}, 0
+    begin = time.perf_counter()
+    end, rate, free, waiting = begin + said["seconds"], said["rate"], deque(), deque()
+
+    def answered(connection: _Connection, status: int, seconds: float) -> None:
+        nonlocal sent
+        if status == 200:
+            latencies.append(seconds)
+        elif status or time.perf_counter() < end:
+            failures[status] = failures.get(status, 0) + 1
+        if not status:
+            return
+        if rate is None and time.perf_counter() < end:
+            sent += 1
+            connection.ask(raws[sent % len(raws)], time.perf_counter())
+        elif waiting:
+            sent += 1
+            connection.ask(raws[sent % len(raws)], waiting.popleft())
+        else:
+            free.append(connection)
+
+    connections = [(await loop.create_connection(lambda: _Connection(answered), "127.0.0.1", said["port"]))[1] for _ in range(said["connections"])]
+    begin = time.perf_counter()
+    end = begin + said["seconds"]
+    if rate is None:
+        for connection in connections:
+            connection.ask(raws[0], time.perf_counter())
+        await asyncio.sleep(said["seconds"] + 0.2)
+    else:
+        free.extend(connections)
+        for i in range(int(rate * said["seconds"])):
+            due = begin + i / rate
+            while (left := due - time.perf_counter()) > 0:
+                await asyncio.sleep(left if left > 0.002 else 0)
+            if free:
+                sent += 1
+                free.popleft().ask(raws[sent % len(raws)], due)
+            else:
+                waiting.append(due)
+        await asyncio.sleep(0.5)
+    return {"requests": len(latencies), "per_second": len(latencies) / said["seconds"], "failures": failures, "latencies": sorted(latencies)}
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    print(json.dumps(uvloop.run(_run(json.load(sys.stdin)))))
