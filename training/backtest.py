@@ -15,9 +15,10 @@ from training.calibrate import calibrated, fit_platt
 from training.folds import Folds, known_before
 from training.members import Matrix
 from training.metrics import Array
-from training.recipes import Fitted, Recipe
+from training.recipes import Fitted, Recipe, blended
 from training.saved_model import Column
 from training.tables import Rows, masked, without
+from training.threads import side_by_side
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,16 @@ def fit_calibrated(
     So the calibrator sees the recipe as it will be used: fitted on everything, asked about later days. Several blocks, because the
     base rate of one is a season's (found: two snapshots of October put December's probabilities 13 % too low, four did not).
     """
-    margins = []
-    for block in blocks:
-        earlier = recipe.fit(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), columns)
-        margins.append(earlier.margins(rows.at(block).x))
-    slope, intercept = fit_platt(np.concatenate(margins), np.concatenate([rows.at(block).y for block in blocks]))
-    return Calibrated(recipe.fit(rows.at(known).capped(task.windows.row_cap), columns), slope, intercept, tuple(margins))
+    def fit(as_ofs: Sequence[datetime]) -> Fitted:
+        return recipe.fit(rows.at(as_ofs).capped(task.windows.row_cap), columns)
+
+    *earlier, fitted = side_by_side(fit, [*(known_before(moments_of(rows), block[0], task) for block in blocks), known])
+    margins = tuple(one.margins(rows.at(block).x) for one, block in zip(earlier, blocks, strict=True))
+    return Calibrated(fitted, *fit_platt(np.concatenate(margins), _labels(rows, blocks)), margins)
+
+
+def _labels(rows: Rows, blocks: Sequence[Sequence[datetime]]) -> Array:
+    return np.concatenate([rows.at(block).y for block in blocks])
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,21 @@ def backtest(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tupl
     model = fit_calibrated(recipe, rows, folds.fit, folds.before_test, task, columns)
     margins = model.fitted.margins(rows.at(folds.test).x)
     return Backtest(recipe, model, margins, calibrated(margins, model.slope, model.intercept))
+
+
+def blend_of(trees: Backtest, linear: Backtest, rows: Rows, folds: Folds) -> Backtest:
+    """The backtest of the blend, from those of its parts: nothing is fitted again but the calibrator."""
+    margins = tuple((a + b) / 2 for a, b in zip(trees.model.margins, linear.model.margins, strict=True))
+    model = Calibrated(blended(trees.model.fitted, linear.model.fitted), *fit_platt(np.concatenate(margins), _labels(rows, folds.before_test)), margins)
+    on_test = (trees.test_margins + linear.test_margins) / 2
+    return Backtest(Recipe("blend", {part.recipe.kind: part.recipe.params for part in (trees, linear)}), model, on_test, calibrated(on_test, model.slope, model.intercept))
+
+
+def refitted(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...]) -> Calibrated:
+    """The recipe on every snapshot, its calibrator on every block, the test block among them: the backtest has fitted what each margin needs."""
+    margins = (*best.model.margins, best.test_margins)
+    fitted = best.recipe.fit(rows.capped(task.windows.row_cap), columns)
+    return Calibrated(fitted, *fit_platt(np.concatenate(margins), _labels(rows, (*folds.before_test, folds.test))), margins)
 
 
 def moments_of(rows: Rows) -> list[datetime]:
@@ -128,36 +148,39 @@ def rank_sum_rule(rows: Rows, folds: Folds, columns: tuple[Column, ...], chosen:
 
 def ablations(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...]) -> dict[str, float]:
     """AUC of the same recipe without what marketers did, and without attributes that carry no date."""
-    result = {}
-    for flag in ("is_treatment", "is_undated"):
-        keep = without(columns, flag)
-        if not keep.all() and recipe.kind != "rule":
-            blind = masked(rows, keep)
-            fitted = recipe.fit(blind.at(folds.fit).capped(task.windows.row_cap), columns)
-            result[f"auc_without_{flag[3:]}"] = _auc(rows.at(folds.test).y, fitted.margins(blind.at(folds.test).x))
-    return result
+    def area(flag: str) -> float:
+        blind = masked(rows, without(columns, flag))
+        fitted = recipe.fit(blind.at(folds.fit).capped(task.windows.row_cap), columns)
+        return _auc(rows.at(folds.test).y, fitted.margins(blind.at(folds.test).x))
+
+    flags = [flag for flag in ("is_treatment", "is_undated") if recipe.kind != "rule" and not without(columns, flag).all()]
+    return {f"auc_without_{flag[3:]}": found for flag, found in zip(flags, side_by_side(area, flags), strict=True)}
 
 
 def family_gains(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], w: Array) -> dict[str, dict[str, Any]]:
     """What each family of features adds: the AUC of the same recipe refitted without it, and the gain of having it with its paired interval over customers."""
-    test, found = rows.at(folds.test), {}
-    for family in dict.fromkeys(column.family for column in columns):
+    test, families = rows.at(folds.test), list(dict.fromkeys(column.family for column in columns))
+
+    def margins_without(family: str) -> Array:
         blind = masked(rows, np.array([column.family != family for column in columns]))
-        margins = best.recipe.fit(blind.at(folds.fit).capped(task.windows.row_cap), columns).margins(blind.at(folds.test).x)
-        found[family] = {
-            "features": sum(column.family == family for column in columns), "auc_without": _auc(test.y, margins), "adds": metrics.gain(test.y, best.test_margins, margins, w)}
-    return found
+        return best.recipe.fit(blind.at(folds.fit).capped(task.windows.row_cap), columns).margins(blind.at(folds.test).x)
+
+    return {
+        family: {"features": sum(column.family == family for column in columns), "auc_without": _auc(test.y, margins),
+                 "adds": metrics.gain(test.y, best.test_margins, margins, w)}
+        for family, margins in zip(families, side_by_side(margins_without, families), strict=True)}
 
 
 def unseen_customers(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], n_parts: int = 3) -> float:
     """AUC on customers whom the model never met: the recipe refitted without a third of them, judged on that third; the mean of three."""
     part = np.array([zlib.crc32(str(customer).encode()) % n_parts for customer in rows.customers])
-    areas = []
-    for i in range(n_parts):
+
+    def area(i: int) -> float:
         fitted = recipe.fit(rows.where(part != i).at(folds.fit).capped(task.windows.row_cap), columns)
         test = rows.where(part == i).at(folds.test)
-        areas.append(_auc(test.y, fitted.margins(test.x)))
-    return round(float(np.mean(areas)), 5)
+        return _auc(test.y, fitted.margins(test.x))
+
+    return round(float(np.mean(side_by_side(area, range(n_parts)))), 5)
 
 
 def _auc(y: Array, score: Array) -> float:

@@ -12,9 +12,10 @@ from training import metrics, recipes
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.leaks import best_column, ranked_by
 from training.metrics import Array
-from training.recipes import Fitted, Kind, Recipe
+from training.recipes import Fitted, Ground, Kind, Recipe, blended
 from training.saved_model import Column
 from training.tables import Rows
+from training.threads import N_THREADS
 from training.tune import tuned
 
 Split = tuple[NDArray[np.bool_], NDArray[np.bool_]]
@@ -25,7 +26,6 @@ KINDS: tuple[Kind, ...] = ("logistic", "lightgbm", "blend")
 CROSSED_ROWS, JUDGED_ROWS = 12_000, 20_000
 SMALL_ROWS, SMALL_REPEATS = 1_000, 3
 OUTER, INNER = 5, 4
-N_THREADS = 2
 # What tuning sees of a large table: so many rows, so many cells (rows x columns), and half of the inner folds.
 TUNING_ROWS, TUNING_CELLS = 15_000, 1_000_000
 
@@ -111,13 +111,13 @@ def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, trials: int, 
     """
     few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
     inner = inner_splits(few, is_timed)
-    tuning = [(few.where(fit), few.where(held)) for fit, held in (inner if few is rows else inner[-2:])]
+    tuning = [(Ground(few.where(fit), columns, is_shared=True), few.where(held)) for fit, held in (inner if few is rows else inner[-2:])]
     params: dict[str, dict[str, Any]] = {}
     for kind, first, suggest, n in (
         ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, trials), ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, trials // 2)),
     ):
         def loss(given: dict[str, Any], kind: Any = kind) -> float:
-            return float(np.mean([fitted_log_loss(Recipe(kind, given).fit(fit, columns).margins(held.x), held.y) for fit, held in tuning]))
+            return float(np.mean([fitted_log_loss(Recipe(kind, given).fit_on(ground).margins(held.x), held.y) for ground, held in tuning]))
 
         params[kind], _ = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial())
 
@@ -130,7 +130,7 @@ def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, trials: int, 
     losses = {kind: fitted_log_loss(margin, y) for kind, margin in margins.items()}
     winner = min(KINDS, key=lambda kind: losses[kind])
     fitted: dict[str, Fitted] = {kind: Recipe(kind, params[kind]).fit(rows, columns) for kind in PARTS}
-    fitted["blend"] = Fitted(tuple(m for kind in PARTS for m in fitted[kind].members), (0.5, 0.5))
+    fitted["blend"] = blended(fitted["lightgbm"], fitted["logistic"])
     return Learned(params, fitted, calibrators, losses, winner, calibrated(margins[winner], *calibrators[winner]), y)
 
 
@@ -166,8 +166,7 @@ def judge(
     def everything() -> Learned:
         return learn_on(len(splits), *encode(np.ones(len(splits[0][0]), dtype=bool)))
 
-    # Fits release Python's lock and use one thread each, so two pieces side by side give the same as one by one. One BLAS thread
-    # around all, so that what one piece ends cannot free the other's. The longest piece goes first.
+    # As in `side_by_side`, but with the longest piece, which is all rows, first.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(N_THREADS) as pool:
         final = pool.submit(everything)
         parts = list(pool.map(one, range(len(splits))))

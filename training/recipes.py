@@ -1,7 +1,7 @@
 """Recipes: how a candidate is made. A recipe is small and JSON; fitted on rows it gives members for a saved model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,12 +28,15 @@ class Recipe:
 
     def fit(self, rows: Rows, columns: tuple[Column, ...]) -> "Fitted":
         """Fit on rows, on at most MOST_ROWS of them; the result gives margins, not yet calibrated."""
-        rows = rows.thinned(MOST_ROWS)
+        return self.fit_on(Ground(rows, columns))
+
+    def fit_on(self, ground: "Ground") -> "Fitted":
+        """The same on rows that are made ready once for many recipes."""
         if self.kind == "blend":
-            parts = [Recipe(kind, self.params[kind]).fit(rows, columns) for kind in ("lightgbm", "logistic")]
-            return Fitted(tuple(m for part in parts for m in part.members), (0.5, 0.5))
-        fit: dict[str, Callable[[Rows, tuple[Column, ...], dict[str, Any]], Member]] = {"lightgbm": fit_lightgbm, "logistic": fit_logistic, "rule": fit_rule}
-        return Fitted((fit[self.kind](rows, columns, self.params),), (1.0,))
+            return blended(*(Recipe(kind, self.params[kind]).fit_on(ground) for kind in ("lightgbm", "logistic")))
+        if self.kind == "rule":
+            return Fitted((fit_rule(ground.rows, ground.columns, self.params),), (1.0,))
+        return Fitted(((fit_lightgbm if self.kind == "lightgbm" else fit_logistic)(ground, self.params),), (1.0,))
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,46 @@ class Fitted:
         return total
 
 
-def fit_lightgbm(rows: Rows, columns: tuple[Column, ...], params: dict[str, Any]) -> BoosterMember:
+def blended(trees: Fitted, linear: Fitted) -> Fitted:
+    """Both as one, their margins averaged."""
+    return Fitted((*trees.members, *linear.members), (0.5, 0.5))
+
+
+class Ground:
+    """Rows to fit on, at most MOST_ROWS of them, made ready once and used by every fit: the trees' bins, the logistic regression's design.
+
+    With `is_shared`, each logistic regression begins where one of fixed strength ended: half the steps, and no fit depends on the one before it.
+    """
+
+    def __init__(self, rows: Rows, columns: tuple[Column, ...], is_shared: bool = False) -> None:
+        self.rows, self.columns, self.is_shared = rows.thinned(MOST_ROWS), columns, is_shared
+
+    @cached_property
+    def bins(self) -> Any:
+        """LightGBM's dataset. Columns that a large leaf could not split stay in it, because the next trial's leaves may be smaller."""
+        return lightgbm().Dataset(
+            self.rows.x, self.rows.y, feature_name=[f"f{j}" for j in range(len(self.columns))], categorical_feature=[i for i, c in enumerate(self.columns) if c.is_category],
+            free_raw_data=True, params={"verbose": -1, "feature_pre_filter": False}).construct()
+
+    @cached_property
+    def design(self) -> "Design":
+        """The columns of the logistic regression."""
+        return Design(self.rows.x, self.columns)
+
+    @cached_property
+    def begin(self) -> Any:
+        """The logistic regression that others begin with."""
+        return logistic_regression(self.design, self.rows.y, FIRST_LOGISTIC["C"])
+
+
+def fit_lightgbm(ground: Ground, params: dict[str, Any]) -> BoosterMember:
     """Gradient boosted trees with native categories and plain log loss: weighting the classes would spoil the probabilities.
 
     One thread: on a busy two-core machine two are twice as slow as one (2.2 s against 4 to 6 s for 300 trees).
     """
     library = lightgbm()
-    fixed = {"objective": "binary", "seed": SEED, "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1, "bagging_freq": 1}
-    data = library.Dataset(
-        rows.x, rows.y, feature_name=[f"f{j}" for j in range(len(columns))], categorical_feature=[i for i, c in enumerate(columns) if c.is_category],
-        free_raw_data=True, params={"verbose": -1, "min_data_in_leaf": params["min_data_in_leaf"]})
-    booster = library.train({**fixed, **{k: v for k, v in params.items() if k != "n_trees"}}, data, num_boost_round=params["n_trees"])
+    fixed = {"objective": "binary", "seed": SEED, "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1, "bagging_freq": 1, "feature_pre_filter": False}
+    booster = library.train({**fixed, **{k: v for k, v in params.items() if k != "n_trees"}}, ground.bins, num_boost_round=params["n_trees"])
     return BoosterMember(booster.model_to_string())
 
 
@@ -86,43 +118,58 @@ def suggest_logistic(trial: "optuna.Trial") -> dict[str, Any]:
     return {"C": trial.suggest_float("C", 1e-4, 10.0, log=True)}
 
 
-def fit_logistic(rows: Rows, columns: tuple[Column, ...], params: dict[str, Any]) -> LinearMember:
-    """Ridge logistic regression on standardised signed logs, one-hot categories and "unknown" indicators.
+class Design:
+    """Standardised signed logs, "unknown" indicators, one-hot categories; and the way back from their weights to raw features.
 
-    The fitted weights are folded back, so that the member works on raw features.
+    Shape: `x` (n, q).
     """
+
+    def __init__(self, x: Matrix, columns: tuple[Column, ...]) -> None:
+        self.columns = columns
+        self.numeric = [j for j, c in enumerate(columns) if not c.is_category]
+        logs = signed_log(x[:, self.numeric])
+        known = ~np.isnan(logs)
+        n_known = np.maximum(known.sum(axis=0), 1)
+        self.means = np.where(known, logs, 0.0).sum(axis=0) / n_known
+        self.spread = np.sqrt(np.where(known, (logs - self.means) ** 2, 0.0).sum(axis=0) / n_known)
+        self.spread[self.spread == 0] = 1.0
+        # Columns that are unknown together are one indicator: k equal ones with a ridge penalty are one sqrt(k) as large: the same model, sooner.
+        _, first, self.which, self.k = np.unique(np.packbits(~known, axis=0), axis=1, return_index=True, return_inverse=True, return_counts=True)
+        blocks = [np.where(known, (logs - self.means) / self.spread, 0.0), ~known[:, first] * np.sqrt(self.k)]
+        blocks += [(x[:, [j]] == np.arange(len(column.levels))).astype(np.float64) for j, column in enumerate(columns) if column.is_category]
+        self.x = np.hstack(blocks)
+
+    def member(self, coefficients: Matrix, intercept: float) -> LinearMember:
+        """Fitted weights folded back, so that the member works on raw features."""
+        p, q = len(self.columns), len(self.numeric)
+        weights, at_missing = np.zeros(p), np.zeros(p)
+        weights[self.numeric] = coefficients[:q] / self.spread
+        at_missing[self.numeric] = weights[self.numeric] * self.means + (coefficients[q:q + len(self.k)] / np.sqrt(self.k))[self.which]
+        levels, place = {}, q + len(self.k)
+        for j, column in enumerate(self.columns):
+            if column.is_category:
+                levels[j] = coefficients[place:place + len(column.levels)]
+                place += len(column.levels)
+        return LinearMember(intercept - float((weights[self.numeric] * self.means).sum()), weights, at_missing, np.zeros(p), levels)
+
+
+def fit_logistic(ground: Ground, params: dict[str, Any]) -> LinearMember:
+    """Ridge logistic regression on the ground's design."""
+    model = logistic_regression(ground.design, ground.rows.y, params["C"], ground.begin if ground.is_shared else None)
+    return centred(ground.design.member(model.coef_[0], float(model.intercept_[0])), ground.rows.x)
+
+
+def logistic_regression(design: Design, y: Matrix, strength: float, begin: Any = None) -> Any:
+    """Scikit-learn's, by Newton steps; from the weights of another one where given, which are then a few steps away."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    numeric = [j for j, c in enumerate(columns) if not c.is_category]
-    logs = signed_log(rows.x[:, numeric])
-    known = ~np.isnan(logs)
-    n_known = np.maximum(known.sum(axis=0), 1)
-    means = np.where(known, logs, 0.0).sum(axis=0) / n_known
-    spread = np.sqrt(np.where(known, (logs - means) ** 2, 0.0).sum(axis=0) / n_known)
-    spread[spread == 0] = 1.0
-    # Columns that are unknown together are one indicator: k equal ones with a ridge penalty are one sqrt(k) as large: the same model, sooner.
-    _, first, which, k = np.unique(np.packbits(~known, axis=0), axis=1, return_index=True, return_inverse=True, return_counts=True)
-    blocks = [np.where(known, (logs - means) / spread, 0.0), ~known[:, first] * np.sqrt(k)]
-    for j, column in enumerate(columns):
-        if column.is_category:
-            blocks.append((rows.x[:, [j]] == np.arange(len(column.levels))).astype(np.float64))
+    model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8 if begin is None else 1e-6, max_iter=200, warm_start=True)
+    if begin is not None:
+        model.coef_, model.intercept_ = begin.coef_.copy(), begin.intercept_.copy()
     # One BLAS thread: on a shared machine two that wait for each other take seven times as long (2.8 s against 0.4 s).
     with threadpool_limits(1, "blas"):
-        model = LogisticRegression(C=params["C"], solver="newton-cholesky", tol=1e-8, max_iter=200).fit(np.hstack(blocks), rows.y)
-    coefficients = model.coef_[0]
-
-    p, q = len(columns), len(numeric)
-    weights, at_missing = np.zeros(p), np.zeros(p)
-    weights[numeric] = coefficients[:q] / spread
-    at_missing[numeric] = weights[numeric] * means + (coefficients[q:q + len(k)] / np.sqrt(k))[which]
-    levels, place = {}, q + len(k)
-    for j, column in enumerate(columns):
-        if column.is_category:
-            levels[j] = coefficients[place:place + len(column.levels)]
-            place += len(column.levels)
-    intercept = float(model.intercept_[0] - (weights[numeric] * means).sum())
-    return centred(LinearMember(intercept, weights, at_missing, np.zeros(p), levels), rows.x)
+        return model.fit(design.x, y)
 
 
 def fit_rule(rows: Rows, columns: tuple[Column, ...], params: dict[str, Any]) -> LinearMember:

@@ -16,13 +16,14 @@ from features.dataset import Dataset
 from features.feature import Feature
 from features.tasks import Task
 from training import metrics, recipes
-from training.backtest import Backtest, ablations, backtest, best_rule, family_gains, fit_calibrated, moments_of, rank_sum_rule, rules_on_test, unseen_customers
+from training.backtest import Backtest, ablations, backtest, best_rule, blend_of, family_gains, moments_of, rank_sum_rule, refitted, rules_on_test, unseen_customers
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.folds import Folds, known_before
-from training.recipes import Recipe
+from training.recipes import Ground, Recipe
 from training.reference import band_cuts, bands_on, drivers, reference_of
 from training.saved_model import Column, SavedModel
 from training.tables import Rows, columns_of, require_labels, rows_of
+from training.threads import side_by_side
 from training.tune import make_storage, tuned
 
 if TYPE_CHECKING:
@@ -60,10 +61,9 @@ def train(
 
     params, history = _tune(dataset, task, rows, folds, columns, run, trials, on_trial)
     rule, rules_before = best_rule(rows, folds, task, columns)
-    candidates = {
-        "lightgbm": Recipe("lightgbm", params["lightgbm"]), "logistic": Recipe("logistic", params["logistic"]),
-        "blend": Recipe("blend", params), "rule": rule}
-    tests = {kind: backtest(recipe, rows, folds, task, columns) for kind, recipe in candidates.items()}
+    candidates = (Recipe("lightgbm", params["lightgbm"]), Recipe("logistic", params["logistic"]), rule)
+    tests: dict[str, Backtest] = {recipe.kind: backtest(recipe, rows, folds, task, columns) for recipe in candidates}
+    tests["blend"] = blend_of(tests["lightgbm"], tests["logistic"], rows, folds)
     calibration = rows.at(folds.calibrate)
     winner, choice = simplest_of_the_best(task.metric, {kind: test.model.margins[-1] for kind, test in tests.items()}, calibration)
     record = _judge(task, rows, folds, columns, tests, winner, rules_before, choice)
@@ -100,7 +100,8 @@ def _tune(
     dataset: Dataset, task: Task, rows: Rows, folds: Folds, columns: tuple[Column, ...], run: Path, trials: int, on_trial: OnTrial,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((run / "optuna.db").resolve())
-    blocks = [(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), rows.at(block)) for block in folds.tune]
+    blocks = [
+        (Ground(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), columns, is_shared=True), rows.at(block)) for block in folds.tune]
     depends_on = json.dumps([dataset.fingerprint, asdict(task), [str(t) for t in folds.train], str(folds.tune), [asdict(c) for c in columns], recipes.SEED])
     digest = hashlib.sha256(depends_on.encode()).hexdigest()[:12]
     params, history = {}, {}
@@ -110,7 +111,7 @@ def _tune(
     ):
         def loss(given: dict[str, Any], kind: str = kind) -> float:
             recipe = Recipe(kind, given)  # type: ignore[arg-type]
-            return float(np.mean([_declared_loss(task, recipe.fit(fit, columns).margins(tune.x), tune.y) for fit, tune in blocks]))
+            return float(np.mean(side_by_side(lambda block: _declared_loss(task, recipe.fit_on(block[0]).margins(block[1].x), block[1].y), blocks)))
 
         params[kind], history[kind] = tuned(
             storage, f"{dataset.name}.{task.name}.{kind}.{digest}", n, first, suggest, loss,
@@ -158,8 +159,7 @@ def _refit(
     dataset: Dataset, task: Task, rows: Rows, folds: Folds, columns: tuple[Column, ...], best: Backtest, record: dict[str, Any],
 ) -> SavedModel:
     """Fit the winning recipe on every mature snapshot, its calibrator on every block's out-of-time margins."""
-    moments, blocks = moments_of(rows), (*folds.before_test, folds.test)
-    final = fit_calibrated(best.recipe, rows, moments, blocks, task, columns)
+    moments, final = moments_of(rows), refitted(best, rows, folds, task, columns)
     cuts = band_cuts(calibrated(np.concatenate(final.margins), final.slope, final.intercept))
     model = SavedModel(
         f"{dataset.name}.{task.name}", asdict(task), columns, final.fitted.members, final.fitted.weights, final.slope, final.intercept, cuts,

@@ -7,11 +7,12 @@ import pytest
 from made_up import COLUMNS, TASK, made_up
 
 from training import metrics
-from training.backtest import ablations, backtest, best_rule, family_gains, fit_calibrated, moments_of, rule_score, unseen_customers
+from training.backtest import ablations, backtest, best_rule, blend_of, family_gains, fit_calibrated, moments_of, refitted, rule_score, unseen_customers
 from training.recipes import FIRST_LIGHTGBM, Recipe
 from training.tables import masked, without
 
 LOGISTIC = Recipe("logistic", {"C": 0.1})
+TREES = Recipe("lightgbm", {**FIRST_LIGHTGBM, "n_trees": 20})
 
 
 def with_other_test(rows, folds, seed=0):
@@ -25,7 +26,7 @@ def with_other_test(rows, folds, seed=0):
     return replace(rows, x=x, y=y)
 
 
-@pytest.mark.parametrize("recipe", [LOGISTIC, Recipe("lightgbm", {**FIRST_LIGHTGBM, "n_trees": 20})], ids=["logistic", "lightgbm"])
+@pytest.mark.parametrize("recipe", [LOGISTIC, TREES], ids=["logistic", "lightgbm"])
 def test_nothing_fitted_depends_on_the_test_block(recipe, rows, folds):
     ours, theirs = (backtest(recipe, table, folds, TASK, COLUMNS).model for table in (rows, with_other_test(rows, folds)))
     assert [m.to_text() for m in ours.fitted.members] == [m.to_text() for m in theirs.fitted.members]
@@ -46,6 +47,24 @@ def test_the_calibrators_margins_are_out_of_time(rows, folds):
     ours, theirs = (fit_calibrated(LOGISTIC, table, folds.fit, folds.before_test, TASK, COLUMNS) for table in (rows, other))
     assert (ours.margins[-1] == theirs.margins[-1]).all()
     assert ours.slope != theirs.slope
+
+
+def test_a_blend_of_backtests_is_the_backtest_of_the_blend(rows, folds):
+    cheap = blend_of(*(backtest(recipe, rows, folds, TASK, COLUMNS) for recipe in (TREES, LOGISTIC)), rows, folds)
+    whole = backtest(Recipe("blend", {"lightgbm": TREES.params, "logistic": LOGISTIC.params}), rows, folds, TASK, COLUMNS)
+    assert cheap.recipe == whole.recipe
+    assert [m.to_text() for m in cheap.model.fitted.members] == [m.to_text() for m in whole.model.fitted.members]
+    assert np.allclose(cheap.test_p, whole.test_p, atol=1e-12)
+    assert (cheap.model.slope, cheap.model.intercept) == pytest.approx((whole.model.slope, whole.model.intercept), rel=1e-9)
+
+
+@pytest.mark.parametrize("recipe", [LOGISTIC, TREES], ids=["logistic", "lightgbm"])
+def test_the_refit_is_the_recipe_calibrated_on_every_block(recipe, rows, folds):
+    cheap = refitted(backtest(recipe, rows, folds, TASK, COLUMNS), rows, folds, TASK, COLUMNS)
+    whole = fit_calibrated(recipe, rows, moments_of(rows), (*folds.before_test, folds.test), TASK, COLUMNS)
+    assert [m.to_text() for m in cheap.fitted.members] == [m.to_text() for m in whole.fitted.members]
+    assert (cheap.slope, cheap.intercept) == (whole.slope, whole.intercept)
+    assert all((ours == theirs).all() for ours, theirs in zip(cheap.margins, whole.margins, strict=True))
 
 
 def test_planted_truth_is_ranked_and_believed(folds):

@@ -3,7 +3,7 @@
 from made_up import COLUMNS
 
 from training.members import LinearMember
-from training.recipes import fit_logistic, fit_rule
+from training.recipes import Ground, fit_logistic, fit_rule
 from training.reference import drivers
 from training.saved_model import SavedModel
 
@@ -20,7 +20,7 @@ def test_drivers_name_only_what_moves_the_score(rows):
 
 
 def test_drivers_find_the_planted_law(rows):
-    said = {row["feature"]: row for row in drivers(saved(fit_logistic(rows, COLUMNS, {"C": 1.0})), rows)["features"]}
+    said = {row["feature"]: row for row in drivers(saved(fit_logistic(Ground(rows, COLUMNS), {"C": 1.0})), rows)["features"]}
     assert next(iter(said)) == "visits_count_28d"
     assert said["visits_count_28d"]["direction"] == "lowers"
     assert said["days_since_last_visit"]["direction"] == "raises"
