@@ -68,10 +68,13 @@ class Ground:
 
     @cached_property
     def bins(self) -> Any:
-        """LightGBM's dataset. Columns that a large leaf could not split stay in it, because the next trial's leaves may be smaller."""
+        """LightGBM's dataset. Columns that a large leaf could not split stay in it, because the next trial's leaves may be smaller.
+
+        One thread: LightGBM keeps that number for the whole process, and another one in a fit beside it ends the process (seen: a segmentation fault).
+        """
         return lightgbm().Dataset(
             self.rows.x, self.rows.y, feature_name=[f"f{j}" for j in range(len(self.columns))], categorical_feature=[i for i, c in enumerate(self.columns) if c.is_category],
-            free_raw_data=True, params={"verbose": -1, "feature_pre_filter": False}).construct()
+            free_raw_data=True, params={"verbose": -1, "feature_pre_filter": False, "num_threads": 1}).construct()
 
     @cached_property
     def design(self) -> "Design":

@@ -42,6 +42,11 @@ def test_two_at_a_time_give_what_one_by_one_gives(rows):
     assert together == [texts(recipe.fit_on(ground)) for recipe in (*TREES, *LOGISTICS)]
 
 
+def test_binning_asks_for_no_more_threads_than_a_fit_beside_it(rows):
+    """LightGBM keeps the number of threads for the whole process: a change while another thread works ends it."""
+    assert Ground(rows, COLUMNS).bins.params["num_threads"] == 1
+
+
 def test_what_goes_wrong_beside_comes_out():
     def fails(n):
         raise ValueError(f"item {n}")
