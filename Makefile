@@ -7,6 +7,8 @@ data = $(if $(DATA),--data "$(DATA)")
 trials = $(if $(TRIALS),--trials "$(TRIALS)")
 out = $(if $(OUT),--run "$(OUT)")
 port = $(if $(PORT),--port "$(PORT)")
+# On the loopback, for one's own eyes; KEYS=yes asks for keys as a server for others must.
+keys = $(if $(filter yes,$(KEYS)),,--without-keys)
 PY := .venv/bin/python
 pip_install = $(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off
 show = | sed -u -n 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected.*/  installing/p'
@@ -15,7 +17,7 @@ show = | sed -u -n 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected.*
 
 help:
 	@echo "make run                 from a real grocer's raw tables to served, explained models (DATA= TRIALS= OUT=)"
-	@echo "make serve               serve the champions of OUT on PORT"
+	@echo "make serve               serve the champions of OUT on PORT (KEYS=yes asks for keys)"
 	@echo "make test                all tests; make check is the fast part"
 	@echo "make bench               the benchmarks (BENCH= features, one_customer, identity, probable, journeys or serving)"
 
@@ -39,7 +41,7 @@ run: setup
 	@$(PY) -m serving publish $(out)
 
 serve: setup
-	@$(PY) -m serving serve $(out) $(port)
+	@$(PY) -m serving serve $(out) $(port) $(keys)
 
 check: .venv/installed-extra
 	@$(PY) -m ruff check .

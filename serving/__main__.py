@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from features.errors import run_door
 
@@ -25,6 +26,14 @@ def main() -> None:
         epilog="example: python -m serving serve --port 3000")
     serve.add_argument("--port", type=int, default=3000, metavar="PORT", help="a free port (default: 3000)")
     serve.add_argument("--workers", type=int, default=2, metavar="N", help="processes that answer, each with the models in memory (default: 2)")
+    serve.add_argument("--host", default="127.0.0.1", metavar="HOST", help="the address to listen on (default: the loopback only)")
+    serve.add_argument("--without-keys", action="store_true", help="for development on this machine: ask for no keys (the loopback only)")
+    _keys_words(commands)
+    withhold = commands.add_parser(
+        "withhold", help="customers who must not be scored any more, at once", description="Add customers to the list of those whom no answer, audience or file may hold.",
+        epilog="example: python -m serving withhold 352 1123")
+    withhold.add_argument("ids", metavar="ID", nargs="*", help="a customer, as the data name it")
+    withhold.add_argument("--file", type=Path, metavar="FILE", help="a file of customer ids")
     report = commands.add_parser(
         "report", help="the marketers' reports", description="Write what the models found, for people who do not code.",
         epilog="example: python -m serving report --out reports --lang zh")
@@ -55,10 +64,13 @@ def main() -> None:
     outcomes.add_argument("--out", type=Path, metavar="FILE", help="an .html or .json file")
     for command in (audience, outcomes):
         command.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of reasons and pages (default: en)")
-    for command in (score, serve, report, publish, audience, outcomes):
+    for command in (score, audience):
+        command.add_argument("--pseudonyms", action="store_true", help="keyed pseudonyms instead of ids, to hand on without handing on who it is")
+    for command in (score, serve, report, publish, audience, outcomes, withhold):
         command.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help=_RUN)
     given = parser.parse_args()
-    {"score": _score, "serve": _serve, "report": _report, "publish": _publish, "audience": _audience, "outcomes": _outcomes}[given.command](given)
+    {"score": _score, "serve": _serve, "report": _report, "publish": _publish, "audience": _audience, "outcomes": _outcomes, "keys": _keys,
+     "withhold": _withhold}[given.command](given)
 
 
 def _score(given: argparse.Namespace) -> None:
@@ -66,7 +78,7 @@ def _score(given: argparse.Namespace) -> None:
     from serving.batch import score
 
     with locked(given.run):
-        table = score(given.task, given.data, given.out, given.run)
+        table = score(given.task, given.data, given.out, given.run, given.pseudonyms)
     if "band" not in table:
         print(f"{len(table):,} customers ranked as of {table['as_of'].iloc[0]}: {given.out}")
         return
@@ -77,7 +89,51 @@ def _score(given: argparse.Namespace) -> None:
 def _serve(given: argparse.Namespace) -> None:
     from serving.serve import serve
 
-    serve(given.run, given.port, given.workers)
+    serve(given.run, given.port, given.workers, given.host, given.without_keys)
+
+
+def _keys_words(commands: Any) -> None:
+    keys = commands.add_parser(
+        "keys", help="who may ask the endpoints what", description="Keys of the endpoints: made, listed, ended; a running server notices within a second.",
+        epilog="example: python -m serving keys add shop --scope score --per-second 200")
+    does = keys.add_subparsers(dest="does", required=True)
+    add = does.add_parser("add", help="make a key, which is told once", epilog="example: python -m serving keys add shop --scope score")
+    add.add_argument("name", metavar="NAME", help="whose it is")
+    add.add_argument("--scope", action="append", default=[], metavar="SCOPE", help="score, audience, profile, reports or admin; may be repeated")
+    add.add_argument("--per-second", type=float, metavar="N", help="requests that it may ask each second (default: no limit)")
+    listed = does.add_parser("list", help="all keys, without the keys themselves")
+    revoke = does.add_parser("revoke", help="end a key")
+    revoke.add_argument("id", metavar="ID", help="as keys list says")
+    for command in (add, listed, revoke):
+        command.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help=_RUN)
+
+
+def _keys(given: argparse.Namespace) -> None:
+    from serving.audit import audit
+    from serving.keys import add, read_keys, revoke
+
+    if given.does == "add":
+        key, secret = add(given.run, given.name, given.scope, given.per_second)
+        audit(given.run, "key made", "python -m serving keys", key=key.id, scopes=" ".join(key.scopes))
+        print(f"{secret}\nkey {key.id} for {', '.join(key.scopes)}: it is told this once only; send it as Authorization: Bearer KEY")
+    elif given.does == "revoke":
+        key = revoke(given.run, given.id)
+        audit(given.run, "key ended", "python -m serving keys", key=key.id)
+        print(f"key {key.id} ({key.name}) opens nothing any more")
+    else:
+        for key in read_keys(given.run):
+            limit = "" if key.per_second is None else f", {key.per_second:g} a second"
+            print(f"{key.id}  {key.name}: {', '.join(key.scopes)}{limit}, made {key.created_at}" + (f", ended {key.revoked_at}" if key.revoked_at else ""))
+
+
+def _withhold(given: argparse.Namespace) -> None:
+    from features.seeds import read_ids
+    from serving.audit import audit
+    from serving.withheld import withhold
+
+    n = withhold(given.run, [*given.ids, *(read_ids(given.file) if given.file else [])])
+    audit(given.run, "withheld", "python -m serving withhold", listed=n)
+    print(f"{n:,} customers must not be scored any more; a running server knows within a second. Mark them in the data too, so that no table or model is built of them")
 
 
 def _report(given: argparse.Namespace) -> None:
@@ -127,7 +183,7 @@ def _audience(given: argparse.Namespace) -> None:
     from features.lock import locked
     from serving.audience import Asked, write_audience
 
-    names = ("task", "band", "top", "share", "similarity", "seeds", "holdout", "seed", "name")
+    names = ("task", "band", "top", "share", "similarity", "seeds", "holdout", "seed", "name", "pseudonyms")
     with locked(given.run):
         handed = write_audience(given.run, Asked(**{name: getattr(given, name) for name in names}, language=given.lang), given.out)
     print("\n".join([*handed.sentences(), str(given.out)]))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import UsageError, first_few
+from serving.withheld import Withheld
 from serving.words import Voice
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class SpaceBase:
 
     def __init__(
         self, task: str, space: "Space", version: str, ids: Sequence[str], x: Array, as_of: str, seed_ids: frozenset[str] = frozenset(),
-        may_contact: NDArray[np.bool_] | None = None,
+        may_contact: NDArray[np.bool_] | None = None, withheld: Withheld | None = None,
     ) -> None:
+        self.withheld = withheld
         self.task, self.space, self.version, self.as_of = task, space, version, as_of
         self.ids, self.x = list(ids), x
         self.may_contact = np.ones(len(self.ids), dtype=bool) if may_contact is None else may_contact
@@ -74,6 +76,8 @@ class SpaceBase:
         scores = self.space.scores(fitted, self.x)
         # Seeds are known already, and who did not agree to marketing is in nobody's audience.
         others = np.array([customer not in known for customer in self.ids], dtype=bool) & self.may_contact
+        if self.withheld and (gone := self.withheld.mask(self.task, self.ids)) is not None:
+            others &= ~gone
         order = np.flatnonzero(others)[np.lexsort((np.array(self.ids, dtype=object).astype(str)[others], -scores[others]))]
         likeness = self.space.likeness(fitted, self.x)
         rows = order[:reach] if reach is not None else order[likeness[order] >= float(similarity or 0.0)]

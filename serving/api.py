@@ -1,8 +1,8 @@
 """The endpoints under /v1: typed requests, scores and reasons, one shape of error, their own document."""
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,10 +13,12 @@ from starlette.concurrency import run_in_threadpool
 
 from serving import reasons
 from serving.alike import SpaceBase
+from serving.audit import audit
 from serving.decoding import Question
 from serving.door import Door, StrictRoute
+from serving.keys import Keys
 from serving.metrics import count, observe
-from serving.problems import handle_errors, request_id_of
+from serving.problems import KEY_ID, handle_errors, request_id_of
 from serving.scoring import Answers, Base, TaskBase
 from serving.shapes import (
     AudienceRequest,
@@ -39,7 +41,10 @@ class State:
     """What the endpoints answer from; None until it is loaded. It is read once per request, so a response has one version."""
 
     base: Base | None = None
-    key_sha256: str | None = field(default_factory=lambda: os.environ.get("LIKENESS_API_KEY_SHA256") or None)
+    # None asks for none: for tests, and for the development switch.
+    keys: Keys | None = None
+    # Where audiences that were taken are written down; None writes nothing.
+    run: Path | None = None
 
     def require(self) -> Base:
         """Raises: 503 while nothing is loaded."""
@@ -67,7 +72,7 @@ def create_app(state: State) -> Door:
 
     @app.post("/audience", response_model=AudienceResponse, summary="Find customers like some seeds")
     async def audience(asked: AudienceRequest, request: Request) -> Response:
-        return await run_in_threadpool(_audience, state.require(), asked, request_id_of(request))
+        return await run_in_threadpool(_audience, state, asked, request)
 
     @app.get("/models", response_model=ModelsResponse, summary="The models that are served")
     async def models(request: Request) -> Response:
@@ -75,7 +80,7 @@ def create_app(state: State) -> Door:
         served: list[TaskBase | SpaceBase] = [*base.tasks.values(), *base.spaces.values()]
         return JSONResponse({"request_id": request_id_of(request), "models": [_model(task) for task in served]})
 
-    return Door(app, partial(_straight, state), state.key_sha256, observe)
+    return Door(app, partial(_straight, state), state.keys, observe)
 
 
 async def _straight(state: State, route: str, body: bytes, request_id: str) -> bytes | None:
@@ -96,7 +101,8 @@ async def _straight(state: State, route: str, body: bytes, request_id: str) -> b
 
 
 def _decoded(base: Base, question: Question, explains: bool, request_id: str) -> bytes:
-    answers = [task.answer(question.ids, question.places, *base.decoder.rows(question, task)) for task in question.tasks]
+    withheld = base.withheld_among(question.ids)
+    answers = [task.answer(question.ids, question.places, *base.decoder.rows(question, task), withheld) for task in question.tasks]
     return _told(request_id, question.tasks, question.ids, answers, question.language, question.top if explains else None)
 
 
@@ -106,7 +112,9 @@ def _typed(base: Base, asked: ScoreRequest, request_id: str) -> Response:
     customers = [(customer.customer_id, customer.features) for customer in asked.customers]
     base.require_features(customers, tasks)
     language, top = (asked.language, asked.top) if isinstance(asked, ExplainRequest) else ("en", None)
-    said = _told(request_id, tasks, [customer for customer, _ in customers], [task.ask(customers) for task in tasks], language, top)
+    ids = [customer for customer, _ in customers]
+    withheld = base.withheld_among(ids)
+    said = _told(request_id, tasks, ids, [task.ask(customers, withheld) for task in tasks], language, top)
     return Response(said, media_type="application/json")
 
 
@@ -123,10 +131,13 @@ def _told(request_id: str, tasks: list[TaskBase], ids: list[str], answers: list[
     return msgspec.json.encode({"request_id": request_id, "results": by_task[0] if len(by_task) == 1 else [result for results in zip(*by_task, strict=True) for result in results]})
 
 
-def _audience(base: Base, asked: AudienceRequest, request_id: str) -> Response:
-    space = base.require_space(asked.task)
+def _audience(state: State, asked: AudienceRequest, request: Request) -> Response:
+    space, request_id = state.require().require_space(asked.task), request_id_of(request)
     found = space.audience(asked.seeds, asked.reach, asked.similarity)
     count(space.task, space.version, len(found.rows))
+    if state.run is not None:
+        audit(state.run, "audience", request.scope.get(KEY_ID, "none"), request_id=request_id, task=space.task, version=space.version,
+              audience_id=found.audience_id, customers=len(found.rows))
     return JSONResponse({
         "request_id": request_id, "audience_id": found.audience_id, "task": space.task, "model": space.space.name, "version": space.version, "as_of": space.as_of,
         "expires_at": found.expires_at, "seeds_used": found.n_seeds, "seeds_unknown": found.n_unknown,
@@ -157,7 +168,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         error = {"description": "a problem", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
         for path in said["paths"].values():
             for method, operation in path.items():
-                codes = ("400", "413", "415", "422", "500", "503") if method == "post" else ("500", "503")
+                codes = ("401", "403", "429", "500", "503", *(("400", "413", "415", "422") if method == "post" else ()))
                 operation["responses"] |= dict.fromkeys(codes, error)
+        said["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "asked for unless the server was started without keys"}}
+        said["security"] = [{"key": []}, {}]
         app.openapi_schema = said
     return app.openapi_schema

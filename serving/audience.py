@@ -13,7 +13,8 @@ from features.errors import UsageError
 from features.files import written_whole
 from features.seeds import read_ids
 from serving.alike import SpaceBase, require_known
-from serving.batch import scores, write_table
+from serving.audit import audit
+from serving.batch import named, scores, write_table
 from serving.reasons import top_sentences
 from serving.scoring import Base, open_base
 
@@ -40,6 +41,7 @@ class Asked:
     seed: int = 1
     name: str = ""
     language: str = "en"
+    pseudonyms: bool = False
 
     def rule(self) -> str:
         """How the audience was chosen, in a few words."""
@@ -96,7 +98,9 @@ def write_audience(run: Path, asked: Asked, out_file: Path) -> Handed:
     is_held_out, n_kept_back = _arms(run, path, asked, chosen["customer_id"].tolist(), as_of)
     if not path.exists():
         _write_down(path, asked, base, model, chosen["customer_id"].tolist(), is_held_out, as_of, expires, audience_id)
-    write_table(chosen[~is_held_out].reset_index(drop=True), out_file, for_spreadsheets=True)
+    contacts = chosen[~is_held_out].reset_index(drop=True)
+    write_table(named(contacts, run) if asked.pseudonyms else contacts, out_file, for_spreadsheets=True)
+    audit(run, "audience", "python -m serving audience", task=asked.task, version=model[1], audience_id=audience_id, customers=len(contacts))
     n_held_out = int(is_held_out.sum())
     return Handed(
         audience_id, len(chosen), len(chosen) - n_held_out, n_held_out, n_kept_back, n_may_not, expires.isoformat() + "Z",

@@ -13,6 +13,7 @@ from serving import reasons
 from serving.alike import SpaceBase
 from serving.champions import Champion, champions
 from serving.scoring import Base, TaskBase, load_base, open_base, read_info
+from serving.withheld import Pseudonyms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ N_REASONS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
-def score(task: str, data: str, out_file: Path, run: Path) -> "pd.DataFrame":
+def score(task: str, data: str, out_file: Path, run: Path, pseudonyms: bool = False) -> "pd.DataFrame":
     """Score a dataset's customers at its last midnight, write them with reasons to a file, log the scores.
 
     The run's base is rewritten, so that services then answer for the same moment.
@@ -56,10 +57,10 @@ def score(task: str, data: str, out_file: Path, run: Path) -> "pd.DataFrame":
     base = load_base(run, read_info(run), {task: served[task]})
     if task in base.spaces:
         table = alike(base.spaces[task])
-        write_table(table, out_file)
+        write_table(named(table, run) if pseudonyms else table, out_file)
         return table
     table = with_reasons(base.tasks[task])
-    write_table(table, out_file)
+    write_table(named(table, run) if pseudonyms else table, out_file)
     append_log(base.tasks[task], run)
     return table
 
@@ -152,6 +153,12 @@ def _require_features(dataset: "Dataset", served: dict[str, Champion]) -> None:
             raise ContractError(
                 f"{champion.model.name} version {champion.version} needs features that {dataset.name} lacks: {first_few(missing)}"
                 + (f" for want of {', '.join(lacking)}" if lacking else "") + "; bring those data or train again without them")
+
+
+def named(table: "pd.DataFrame", run: Path) -> "pd.DataFrame":
+    """The same rows with keyed pseudonyms for ids, and the id of the key: to hand on without handing on who it is."""
+    names = Pseudonyms(run)
+    return table.assign(customer_id=[names.of(customer) for customer in table["customer_id"]], pseudonym_key=names.key_id)
 
 
 def write_table(table: "pd.DataFrame", path: Path, for_spreadsheets: bool = False) -> None:

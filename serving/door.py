@@ -1,7 +1,5 @@
 """What every request passes through: its id, its key, its body's limits, the straight way for what is asked most."""
 
-import hashlib
-import hmac
 import json
 import logging
 import re
@@ -18,7 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.problems import REQUEST_ID, problem
+from features.errors import ContractError
+from serving.keys import Keys
+from serving.problems import KEY_ID, REQUEST_ID, cannot_now, problem
 
 MAX_BODY_BYTES = 32 * 2**20
 # The routes whose requests are decoded straight to numbers.
@@ -88,14 +88,14 @@ class StrictRoute(APIRoute):
 
 
 class Door:
-    """The outermost layer: gives each request an id, asks for the key if one is set, lets no error out in another shape.
+    """The outermost layer: gives each request an id, asks for a key if keys are asked for, lets no error out in another shape.
 
     What is asked most goes straight to `answer`; what that does not take goes on to the application, as everything else.
     It writes one log line for each request, with the route, not the path: paths, bodies and exception texts may hold personal data.
     """
 
-    def __init__(self, app: ASGIApp, answer: Answer, key_sha256: str | None, observe: Callable[[str, int, float], None]) -> None:
-        self.app, self.answer, self.key_sha256, self.observe, self.log = app, answer, key_sha256, observe, logging.getLogger("likeness")
+    def __init__(self, app: ASGIApp, answer: Answer, keys: Keys | None, observe: Callable[[str, int, float], None]) -> None:
+        self.app, self.answer, self.keys, self.observe, self.log = app, answer, keys, observe, logging.getLogger("likeness")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -117,8 +117,8 @@ class Door:
         route = scope["path"].removeprefix(scope.get("root_path", ""))
         is_straight = route in STRAIGHT and scope["method"] == "POST"
         try:
-            if self.key_sha256 and not self._has_key(headers):
-                raise HTTPException(401, "a valid key is required: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+            if self.keys:
+                scope[KEY_ID] = self.keys.require(headers.get("authorization", ""), route).id
             if is_straight and is_plain_json(headers.get("content-type", ""), headers.get("content-encoding", "identity")):
                 body = await read_body(headers.get("content-length", ""), receive)
                 said = await self.answer(route, body, request_id)
@@ -132,6 +132,8 @@ class Door:
                 await self.app(scope, receive, send_with_id)
         except HTTPException as error:
             await problem(request_id, error.status_code, error.detail, error.headers)(scope, receive, send_with_id)
+        except ContractError as error:
+            await cannot_now(request_id, error)(scope, receive, send_with_id)
         except ClientDisconnect:
             status = 499
         except Exception as error:
@@ -143,13 +145,8 @@ class Door:
             route = getattr(scope.get("route"), "path", "unknown")
         seconds = time.perf_counter() - begin
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        self.log.info("%s %s %d %.1f ms request_id=%s", method, route, status, 1000 * seconds, request_id)
+        self.log.info("%s %s %d %.1f ms request_id=%s key=%s", method, route, status, 1000 * seconds, request_id, scope.get(KEY_ID, "none"))
         self.observe(route, status, seconds)
-
-    def _has_key(self, headers: Headers) -> bool:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        return hmac.compare_digest(digest, str(self.key_sha256).lower()) and scheme.lower() == "bearer"
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

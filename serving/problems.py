@@ -1,5 +1,6 @@
 """What every error looks like (RFC 9457), and in what words."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -9,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from features.errors import UsageError
+from features.errors import ContractError, UsageError
 
-REQUEST_ID = "likeness.request_id"
+REQUEST_ID, KEY_ID = "likeness.request_id", "likeness.key_id"
 # Pydantic's kinds of error in plain words. Its own messages are not used: some of them quote the input.
 _WORDS = {
     "missing": "is required", "extra_forbidden": "is not a field of this request", "finite_number": "must be a finite number",
@@ -30,6 +31,12 @@ def problem(request_id: str, status: int, detail: str, headers: Mapping[str, str
     return JSONResponse(said, status, headers, media_type="application/problem+json")
 
 
+def cannot_now(request_id: str, error: Exception) -> Response:
+    """What is here is not as it must be: that is no fault of the caller's, and the log says which."""
+    logging.getLogger("likeness").error("request_id=%s cannot be answered: %s", request_id, error)
+    return problem(request_id, 503, "this cannot be answered now; the log has the reason under this request_id", {"Retry-After": "5"})
+
+
 def request_id_of(request: Request) -> str:
     """The id of this request, as the caller gave it or as it was made up."""
     return str(request.scope[REQUEST_ID])
@@ -46,12 +53,16 @@ def handle_errors(app: FastAPI, words: Callable[[], set[str]]) -> None:
         assert isinstance(error, RequestValidationError)
         return problem(request_id_of(request), 422, _invalid(error.errors(), words()))
 
+    async def unfit(request: Request, error: Exception) -> Response:
+        return cannot_now(request_id_of(request), error)
+
     async def usage(request: Request, error: Exception) -> Response:
         return problem(request_id_of(request), 422, str(error))
 
     app.add_exception_handler(AnyHTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(UsageError, usage)
+    app.add_exception_handler(ContractError, unfit)
 
 
 def _invalid(errors: Sequence[Any], words: set[str], most: int = 3) -> str:

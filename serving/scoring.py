@@ -14,6 +14,7 @@ from features.errors import ContractError, UsageError
 from serving.alike import SpaceBase, trained_seeds
 from serving.champions import Champion, champions
 from serving.decoding import Decoder, is_count
+from serving.withheld import Withheld
 from serving.words import Voice
 from training.space import Space
 
@@ -88,15 +89,21 @@ class TaskBase:
                 row[place] = value
         return row, n_unknown
 
-    def ask(self, asked: Sequence[Asked]) -> Answers:
+    def ask(self, asked: Sequence[Asked], withheld: frozenset[int] = frozenset()) -> Answers:
         """Answer for customers by id (from the base) or by features."""
         fresh = [self.encode(features) for _, features in asked if features is not None]
         places = [i for i, (_, features) in enumerate(asked) if features is not None]
         rows = np.array([row for row, _ in fresh]).reshape(len(fresh), len(self.codes))
-        return self.answer([customer for customer, _ in asked], places, rows, sum(n for _, n in fresh))
+        return self.answer([customer for customer, _ in asked], places, rows, sum(n for _, n in fresh), withheld)
 
-    def answer(self, ids: Sequence[str], places: Sequence[int], rows: Array, n_unknown: int = 0) -> Answers:
-        """Answer for customers of whom those at `places` are given by features, encoded in `rows`; the others stand in the base, or nowhere."""
+    def answer(self, ids: Sequence[str], places: Sequence[int], rows: Array, n_unknown: int = 0, withheld: frozenset[int] = frozenset()) -> Answers:
+        """Answer for customers of whom those at `places` are given by features, encoded in `rows`; the others stand in the base, or nowhere.
+
+        Nothing is worked out for those at the places `withheld`.
+        """
+        if withheld:
+            rows = rows[[place not in withheld for place in places]]
+            places = [place for place in places if place not in withheld]
         n, n_given = len(ids), len(places)
         why: list[str | None] = [None] * n
         if n_given == n:
@@ -108,7 +115,9 @@ class TaskBase:
         for i, customer in enumerate(ids):
             if i in given:
                 continue
-            if (row := self.row_of.get(customer)) is not None:
+            if i in withheld:
+                why[i] = "withheld"
+            elif (row := self.row_of.get(customer)) is not None:
                 x[i], log_odds[i] = self.x[row], self.log_odds[row]
             else:
                 why[i] = "not_asked" if customer in self.known else "unknown"
@@ -147,6 +156,11 @@ class Base:
     info: Info
     tasks: dict[str, TaskBase]
     spaces: dict[str, SpaceBase] = field(default_factory=dict)
+    withheld: Withheld | None = None
+
+    def withheld_among(self, customers: Sequence[str]) -> frozenset[int]:
+        """The places of those who must not be scored any more. Raises: ContractError where that cannot be known."""
+        return self.withheld.among(customers) if self.withheld else frozenset()
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -213,6 +227,9 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
     missing = [name for name in ("customer_id", *(f"eligible_{task}" for task in served)) if name not in frame.columns]
     if missing:
         raise _unfit(run, f"features/base.parquet needs the columns {', '.join(missing)}", "none")
+    withheld = Withheld(run)
+    if gone := withheld.among(frame["customer_id"].astype(str).tolist()):
+        frame = frame.drop(frame.index[list(gone)]).reset_index(drop=True)
     ids = frame["customer_id"].astype(str).tolist()
     known = frozenset(ids)
     if len(known) != len(ids):
@@ -226,10 +243,10 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
         chosen = [customer for customer, is_inside in zip(ids, inside, strict=True) if is_inside]
         x = _encode(champion.model, frame[inside], run)
         if isinstance(champion.model, Space):
-            spaces[task] = SpaceBase(task, champion.model, champion.version, chosen, x, info.as_of, trained_seeds(run, info.data, task), may_contact[inside])
+            spaces[task] = SpaceBase(task, champion.model, champion.version, chosen, x, info.as_of, trained_seeds(run, info.data, task), may_contact[inside], withheld)
         else:
             tasks[task] = TaskBase(task, champion.model, champion.version, chosen, x, known, info.as_of, may_contact[inside])
-    return Base(info, tasks, spaces)
+    return Base(info, tasks, spaces, withheld)
 
 
 def read_base(run: Path) -> "pd.DataFrame":

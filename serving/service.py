@@ -10,10 +10,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import LikenessError
 from serving.api import State, create_app
+from serving.keys import Keys
 from serving.metrics import answer_metrics
 from serving.scoring import open_base
 
-_state = State()
+_run = Path(os.environ.get("LIKENESS_RUN", "out"))
+_workers = int(os.environ.get("LIKENESS_WORKERS", "2"))
+# Keys are asked for unless it was said explicitly that they are not.
+_state = State(keys=None if os.environ.get("LIKENESS_WITHOUT_KEYS") == "1" else Keys(_run, 1 / _workers), run=_run)
 _app = create_app(_state)
 
 
@@ -38,7 +42,7 @@ class Front:
 
 
 @bentoml.service(
-    name="likeness", workers=int(os.environ.get("LIKENESS_WORKERS", "2")), traffic={"timeout": 60}, metrics={"enabled": False},
+    name="likeness", workers=_workers, traffic={"timeout": 60}, metrics={"enabled": False},
     tracing={"excluded_urls": ".*"}, logging={"access": {"enabled": False}})
 class LikenessService:
     """Scores and reasons from verified champions."""
@@ -46,7 +50,7 @@ class LikenessService:
     def __init__(self) -> None:
         logging.getLogger("likeness").setLevel(logging.INFO)
         try:
-            _state.base = open_base(Path(os.environ.get("LIKENESS_RUN", "out")))
+            _state.base = open_base(_run)
         except LikenessError as error:
             # The run was whole when the server started. A worker that dies would be started again for ever; this one stays unready.
             logging.getLogger("likeness").error("the models cannot be loaded: %s", error)
@@ -62,7 +66,7 @@ class LikenessService:
         if os.environ.get("LIKENESS_IS_CHECKED") == "1":
             return
         try:
-            open_base(Path(os.environ.get("LIKENESS_RUN", "out")))
+            open_base(_run)
         except LikenessError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)

@@ -120,7 +120,7 @@ def rows(large: bool) -> list[dict[str, Any]]:
         run = Path(scratch) / "out"
         names = make_run(run)
         ports = {
-            "ours": stack.enter_context(server(["serving", "serve", "--run", str(run), "--port", "PORT", "--workers", "1"], "/readyz", run)),
+            "ours": stack.enter_context(server(["serving", "serve", "--run", str(run), "--port", "PORT", "--workers", "1", "--without-keys"], "/readyz", run)),
             "plain": stack.enter_context(server(["bentoml", "serve", "tests.benchmarks.peers:Plain", "--port", "PORT"], "/readyz", run)),
             "bare": stack.enter_context(server(["uvicorn", "--factory", "tests.benchmarks.peers:bare", "--port", "PORT", "--log-level", "warning"], "/", run))}
         paths = {"ours": "/v1/score", "plain": "/score", "bare": "/"}

@@ -168,7 +168,7 @@ def base(run):
 @pytest.fixture(scope="session")
 def client(base):
     """The endpoints mounted at /v1, without a server; an exception that would reach the server fails the test."""
-    return _client(State(base, key_sha256=None))
+    return _client(State(base))
 
 
 @pytest.fixture(scope="session")

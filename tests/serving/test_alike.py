@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from features.errors import UsageError
+from serving import withheld
 from serving.alike import SpaceBase, trained_seeds
 from serving.api import State
 from serving.scoring import open_base
 from serving.shapes import AudienceResponse
+from serving.withheld import Withheld
 from training.saved_model import Column
 from training.space import Params, make_space
 
@@ -77,7 +79,7 @@ def run(tmp_path_factory, space_of, register, models, write_base, frame):
 
 @pytest.fixture(scope="module")
 def client(run, client_of):
-    return client_of(State(open_base(run), key_sha256=None))
+    return client_of(State(open_base(run)))
 
 
 def test_the_most_alike_come_first_and_kin_are_found(base, seeds):
@@ -86,6 +88,23 @@ def test_the_most_alike_come_first_and_kin_are_found(base, seeds):
     assert list(found.likeness) == sorted(found.likeness, reverse=True)
     assert people()["kin"].to_numpy()[found.rows].mean() > 0.6
     assert not {base.ids[row] for row in found.rows} & set(seeds)
+
+
+def test_f42_an_audience_leaves_the_withheld_out_and_is_written_down(run, client_of, seeds, tmp_path, monkeypatch):
+    monkeypatch.setattr(withheld, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    loaded, mine = open_base(run), Withheld(tmp_path)
+    for space in loaded.spaces.values():
+        space.withheld = mine
+    client, asked = client_of(State(loaded, run=tmp_path)), {"seeds": seeds, "reach": 20}
+    whole = client.post("/v1/audience", json=asked).json()
+    first = whole["audience"][0]["customer_id"]
+    withheld.withhold(tmp_path, [first])
+    fewer = client.post("/v1/audience", json=asked).json()
+    assert [member["customer_id"] for member in fewer["audience"][:19]] == [member["customer_id"] for member in whole["audience"][1:]]
+    text = (tmp_path / "audit.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["request_id"] for line in lines] == [whole["request_id"], fewer["request_id"]] and first not in text
+    assert lines[0] | {"what": "audience", "customers": 20, "by": "none", "audience_id": whole["audience_id"]} == lines[0]
 
 
 def test_similarity_and_reach_tell_the_same_list(base, seeds):

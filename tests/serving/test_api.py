@@ -1,7 +1,6 @@
 """The endpoints: the promised shape, and a plain refusal for everything else."""
 
 import asyncio
-import hashlib
 import json
 import logging
 import re
@@ -242,7 +241,7 @@ def test_a_body_that_says_it_is_too_large_is_not_read_at_all(base):
 
     headers = [(b"content-type", b"application/json"), (b"content-length", str(MAX_BODY_BYTES + 1).encode())]
     scope = {"type": "http", "method": "POST", "path": "/score", "root_path": "", "query_string": b"", "headers": headers}
-    asyncio.run(api.create_app(State(base, key_sha256=None))(scope, receive, send))
+    asyncio.run(api.create_app(State(base))(scope, receive, send))
     assert sent[0]["status"] == 413
 
 
@@ -269,22 +268,11 @@ def test_a_request_id_is_kept_if_it_is_one(client, given, is_kept):
 
 
 def test_until_models_are_loaded_the_answer_is_not_yet(client_of):
-    client = client_of(State(key_sha256=None))
+    client = client_of(State())
     for response in (client.post("/v1/score", json=body()), client.get("/v1/models")):
         refused(response, 503)
         assert response.headers["retry-after"] == "5"
     assert client.get("/v1/openapi.json").status_code == 200
-
-
-def test_f44_with_a_key_set_it_is_asked_for(client_of, base, monkeypatch):
-    monkeypatch.setenv("LIKENESS_API_KEY_SHA256", hashlib.sha256(b"open sesame").hexdigest())
-    client = client_of(State(base))
-    for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic open sesame"},
-        {"Authorization": "open sesame"}):
-        response = client.post("/v1/score", json=body(), headers=headers)
-        refused(response, 401)
-        assert response.headers["www-authenticate"] == "Bearer"
-    assert client.post("/v1/score", json=body(), headers={"Authorization": "Bearer open sesame"}).status_code == 200
 
 
 def test_an_unexpected_failure_is_a_500_without_its_text(client, monkeypatch, caplog):

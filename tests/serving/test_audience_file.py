@@ -36,6 +36,16 @@ def test_the_file_holds_who_to_contact_and_treatments_hold_everybody(own, tmp_pa
     assert file["percentile"].is_monotonic_decreasing
 
 
+def test_a_file_to_hand_on_has_pseudonyms_and_taking_it_is_written_down(own, tmp_path):
+    handed = write_audience(own, asked(), tmp_path / "a.csv")
+    assert write_audience(own, asked(pseudonyms=True), tmp_path / "b.csv") == handed
+    plain, told = (pd.read_csv(tmp_path / name, dtype={"customer_id": str}) for name in ("a.csv", "b.csv"))
+    assert told["customer_id"].str.fullmatch("[0-9a-f]{32}").all() and told["customer_id"].is_unique
+    assert told.drop(columns=["customer_id", "pseudonym_key"]).equals(plain.drop(columns="customer_id"))
+    lines = (own / "audit.jsonl").read_text().splitlines()
+    assert len(lines) == 2 and f'"audience_id": "{handed.audience_id}"' in lines[0]
+
+
 def test_who_did_not_agree_is_in_no_audience(own, frame, tmp_path):
     refused = set(frame.loc[np.arange(len(frame)) % 10 == 7, "customer_id"])
     handed = write_audience(own, asked(share=1.0), tmp_path / "a.csv")

@@ -38,33 +38,35 @@ def executed(monkeypatch):
 
 
 def test_serve_becomes_bentoml_with_a_home_inside_the_run(run, port, executed, capsys):
-    serve(run, port)
+    serve(run, port, without_keys=True)
     (program, arguments, told), = executed
     assert program == sys.executable and arguments == command(ROOT, port)
     assert told["LIKENESS_RUN"] == str(run) and told["BENTOML_DO_NOT_TRACK"] == "true"
     assert Path(told["BENTOML_HOME"]).is_relative_to(run) and set(environment(run, port)) < set(told)
-    assert f"serving demo.churn version 1, demo.conversion version 1 at http://127.0.0.1:{port}/v1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"serving demo.churn version 1, demo.conversion version 1 at http://127.0.0.1:{port}/v1" in said and "WITHOUT KEYS" in said
+    assert told["LIKENESS_WITHOUT_KEYS"] == "1" and environment(run, port)["LIKENESS_WITHOUT_KEYS"] == "0"
 
 
 def test_a_taken_port_is_refused_before_anything_is_loaded(run, port, executed):
     with socket.socket() as taken:
         taken.bind((HOST, port))
         taken.listen()
-        with pytest.raises(UsageError, match=f"--port must be free, found {port} taken.*PORT={port + 1}"):
-            serve(run, port)
+        with pytest.raises(UsageError, match=f"--port must be free, found {port} of {HOST} taken.*PORT={port + 1}"):
+            serve(run, port, without_keys=True)
     assert executed == []
 
 
 @pytest.mark.parametrize("workers", [0, 65])
 def test_there_must_be_workers(run, port, executed, workers):
     with pytest.raises(UsageError, match="--workers must be between 1 and 64"):
-        serve(run, port, workers)
+        serve(run, port, workers, without_keys=True)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_a_port_must_be_one(run, executed, port):
     with pytest.raises(UsageError, match="between 1 and 65535"):
-        serve(run, port)
+        serve(run, port, without_keys=True)
 
 
 @pytest.mark.parametrize(("change", "error", "says"), [
@@ -81,7 +83,7 @@ def test_f7_what_cannot_be_served_is_refused_and_nothing_is_started(run, port, t
     shutil.copytree(run, own, ignore=shutil.ignore_patterns("bentoml", "artifacts"))
     change(own)
     with pytest.raises(error, match=says):
-        serve(own, port)
+        serve(own, port, without_keys=True)
     assert executed == []
 
 
@@ -105,7 +107,7 @@ def server(run, tmp_path_factory):
     log, home = tmp_path_factory.mktemp("served") / "log.txt", tmp_path_factory.mktemp("home")
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving", "serve", "--run", str(run), "--port", str(port)], cwd=ROOT, stdout=out, stderr=out,
+            [sys.executable, "-m", "serving", "serve", "--run", str(run), "--port", str(port), "--without-keys"], cwd=ROOT, stdout=out, stderr=out,
             env=os.environ | {"HOME": str(home)})
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
@@ -167,9 +169,9 @@ def service(monkeypatch, tmp_path):
 
 
 def test_a_worker_is_ready_once_it_has_loaded(service, run, tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("LIKENESS_RUN", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(service, "_run", tmp_path / "nowhere")
     assert not service.LikenessService.inner().__is_ready__() and "the models cannot be loaded: --run must name" in caplog.text
-    monkeypatch.setenv("LIKENESS_RUN", str(run))
+    monkeypatch.setattr(service, "_run", run)
     assert service.LikenessService.inner().__is_ready__()
 
 
@@ -191,7 +193,7 @@ def test_f7_the_door_exits_with_2_and_one_line(run, port, is_taken, tmp_path):
         if is_taken:
             taken.listen()
         ended = subprocess.run(
-            [sys.executable, "-m", "serving", "serve", "--run", str(run if is_taken else tmp_path / "none"), "--port", str(port)], cwd=ROOT,
+            [sys.executable, "-m", "serving", "serve", "--run", str(run if is_taken else tmp_path / "none"), "--port", str(port), "--without-keys"], cwd=ROOT,
             timeout=60,
             capture_output=True, text=True)
     assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and ended.stderr.startswith("error: --")
