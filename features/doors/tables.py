@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SHARES = ("share", "drop_off", "converted", "p_", "difference")
+_ENDS = ("difference", "share")
 _FINE = ("per_1000", "lift", "effect")
 
 
@@ -34,7 +35,7 @@ def _said(column: str, value: Any) -> str:
         return value
     if column in ("p", "q"):
         return f"{value:.3f}"
-    if column.startswith(_SHARES) or column.endswith("difference"):
+    if column.startswith(_SHARES) or column.endswith(_ENDS):
         return f"{100 * value:.1f} %"
     if hasattr(value, "strftime"):
         return f"{value:%Y-%m-%d %H:%M}"
