@@ -18,7 +18,7 @@ HABITS = (
     "evening_share_365d", "weekend_share_365d", "top_category_share_365d")
 MOST, FEWEST_HABITS = 5, 2
 # Of whom fewer baskets are known in the year, the habits are noise.
-FEWEST_BASKETS = 5
+FEWEST_BASKETS = 6
 NUMBERS = range(3, 10)
 # Two refits must agree so well (adjusted Rand) for a number of clusters to be taken.
 STABLE = .9
