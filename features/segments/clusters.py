@@ -19,9 +19,11 @@ HABITS = (
 MOST, FEWEST_HABITS = 5, 2
 # Of whom fewer baskets are known in the year, the habits are noise.
 FEWEST_BASKETS = 6
-NUMBERS = range(3, 10)
+NUMBERS = range(2, 10)
 # Two refits must agree so well (adjusted Rand) for a number of clusters to be taken.
 STABLE = .9
+# A number that was taken before is kept at so much less: groups should not split and join by chance.
+NEARLY = .05
 N_REFITS, MOST_FITTED = 6, 20_000
 # A former cluster gives its name to a new one whose distribution overlaps its own so well; 1 is the same.
 SAME = .3
@@ -80,8 +82,11 @@ def _scaled(values: Array, filled: Array, centre: Array, spread: Array) -> Array
     return np.clip((roots - centre) / spread, -4, 4)
 
 
-def fit(portraits: pd.DataFrame, columns: Sequence[str], seed: int = 0, number: int = 0) -> Clusters:
-    """Fit to the portraits of those of whom enough is known; the number of clusters is the largest that refits on resamples agree on, unless it is given."""
+def fit(portraits: pd.DataFrame, columns: Sequence[str], seed: int = 0, number: int = 0, former: int = 0) -> Clusters:
+    """Fit to the portraits of those of whom enough is known.
+
+    The number of clusters is the largest that refits on resamples agree on, or a former number that they nearly do; unless `number` is given.
+    """
     rng = np.random.default_rng(seed)
     values = portraits[list(columns)].to_numpy(float)
     if len(values) > MOST_FITTED:
@@ -94,7 +99,7 @@ def fit(portraits: pd.DataFrame, columns: Sequence[str], seed: int = 0, number: 
     stability = {k: _stability(x, k, rng) for k in NUMBERS if len(x) >= 30 * k} if not number else {}
     if not number:
         good = [k for k, agree in stability.items() if agree >= STABLE]
-        number = max(good) if good else max(stability, key=lambda k: stability[k])
+        number = former if stability.get(former, 0) >= STABLE - NEARLY else max(good) if good else max(stability, key=lambda k: stability[k])
     mixture = _mixture(x, number, rng, 6)
     order = np.argsort(-mixture.weights_, kind="stable")
     names = tuple(_letters(i) for i in range(number))

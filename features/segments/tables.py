@@ -112,7 +112,7 @@ def _cluster(out: Segments, now: pd.DataFrame, habits: list[str], before: Cluste
     elif len(known) < 30 * min(mixtures.NUMBERS):
         out.unavailable["cluster"] = f"clusters need {30 * min(mixtures.NUMBERS)} customers with {FEWEST_BASKETS} baskets in the year, found {len(known)}"
     else:
-        found = mixtures.fit(known, habits, seed)
+        found = mixtures.fit(known, habits, seed, former=len(before.names) if before else 0)
         found = mixtures.with_names_of(found, before) if before else found
         out.clusters = found
         out.tables["stability"] = pd.DataFrame({"clusters": list(found.stability), "agreement_share": list(found.stability.values())})
