@@ -2,6 +2,7 @@
 
 import argparse
 
+from features.alerts import door as alerts
 from features.doors import build, check, describe, identity, link, simulate
 from features.errors import run_door
 from features.journeys import door as journeys
@@ -15,7 +16,7 @@ def main() -> None:
         prog="python -m features", description="Raw tables in; features at a moment in time out.",
         epilog="DATA is complete-journey (a real grocer, the default everywhere), demo-shop (simulated) or a folder of tables.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (check, build, describe, identity, link, tags, segments, journeys, simulate):
+    for command in (check, build, describe, identity, link, tags, segments, journeys, alerts, simulate):
         command.add(commands)
     given = parser.parse_args()
     given.do(given)

@@ -33,13 +33,13 @@ def _said(column: str, value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if column in ("p", "q"):
+    if column in ("p", "q", "p_holm"):
         return f"{value:.3f}"
     if column.startswith(_SHARES) or column.endswith(_ENDS):
         return f"{100 * value:.1f} %"
     if hasattr(value, "strftime"):
         return f"{value:%Y-%m-%d %H:%M}"
-    return f"{value:,.2f}" if any(word in column for word in _FINE) else f"{value:,.0f}"
+    return f"{value:,.2f}" if any(word in column for word in _FINE) else f"{value:,.3g}" if abs(value) < 1 and value else f"{value:,.0f}"
 
 
 def write_frames(tables: "Mapping[str, pd.DataFrame]", folder: Path) -> None:

@@ -56,7 +56,7 @@ def run(given: argparse.Namespace) -> None:
     with steps.step("read", f"reading {given.data}"):
         dataset, _ = hold(open_dataset(given.data))
     as_ofs = sorted({observed_moment(text, dataset) for text in given.as_of}) or [scoring_moment(dataset)]
-    path = given.tags or _own_file(given.data)
+    path = given.tags or own_file(given.data)
     declared = read_tags(path, dataset.currency)
     planned = plan(dataset, declared, read_scores(dataset, given.scores))
     if not planned.tags:
@@ -85,7 +85,7 @@ def run(given: argparse.Namespace) -> None:
         console.print(f"{given.out}: written", soft_wrap=True)
 
 
-def _own_file(data: str) -> Path:
+def own_file(data: str) -> Path:
     """tags.toml beside the dataset's tables or its declaration; else the default set."""
     from features.tags.declared import DEFAULT, OWN
 

@@ -1,0 +1,1 @@
+"""Alerts: what changed more in the last week than weeks usually do, with a stated rate of false alarms."""
