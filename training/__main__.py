@@ -1,10 +1,16 @@
-"""The door of the training room: python -m training run | train | compare | promote | table."""
+"""The door of the training room: python -m training run | train | compare | promote | rollback | table."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from features.errors import UsageError, run_door
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from training.registry import Registry
 
 _COMPARED = {
     "AUC": "auc", "rule": "rule_auc", "gain": "gain_over_rule_auc", "log loss": "log_loss", "ECE": "ece", "lift 10 %": "lift_at_10", "rule's lift": "rule_lift_at_10",
@@ -25,11 +31,16 @@ def main() -> None:
         parser_.add_argument("--exclude", nargs="*", default=[], metavar="WORD", help=(
             "features that may not be learned from: a name, a pattern such as 'spend_*', family:NAME, or actionable, treatment, undated, category"))
         parser_.add_argument("--seeds", type=Path, metavar="FILE", help="a file of customer ids as the seeds of the lookalike task")
-    compare = commands.add_parser("compare", help="versions of a task side by side", epilog="example: python -m training compare churn")
+    compare = commands.add_parser(
+        "compare", help="versions of a task side by side: is the new one better, for whom, is it noise?", epilog="example: python -m training compare churn --out compare.html",
+        description="List the versions; fit two recipes anew on the same rows and judge them on the same later ones.")
+    compare.add_argument("--versions", nargs=2, metavar=("OLD", "NEW"), help="which two (default: the champion and the challenger, else the newest two)")
+    compare.add_argument("--out", type=Path, metavar="FILE", help="a page (.html) or every figure (.json)")
     promote = commands.add_parser("promote", help="the gate: make the challenger champion", epilog="example: python -m training promote churn")
-    for parser_ in (compare, promote):
+    rollback = commands.add_parser("rollback", help="make the champion before this one champion again", epilog="example: python -m training rollback churn")
+    for parser_ in (compare, promote, rollback):
         parser_.add_argument("task", metavar="TASK")
-    for parser_ in (run, train, compare, promote):
+    for parser_ in (run, train, compare, promote, rollback):
         parser_.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help="the run folder (default out)")
     table = commands.add_parser(
         "table", help="a flat table of your own: typed, tuned, calibrated, judged, predictions",
@@ -44,7 +55,7 @@ def main() -> None:
     table.add_argument("--out", type=Path, metavar="DIR", help="where table.json and the model go (default out/table-NAME)")
     table.add_argument("--trials", type=int, default=20, help="LightGBM trials of each tuning; half as many for the logistic regression (default 20)")
     given = parser.parse_args()
-    {"table": _table, "run": _run, "train": _run, "compare": _compare, "promote": _promote}[given.command](given)
+    {"table": _table, "run": _run, "train": _run, "compare": _compare, "promote": _promote, "rollback": _rollback}[given.command](given)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -87,7 +98,61 @@ def _compare(given: argparse.Namespace) -> None:
     for version, one in data.items():
         figures = [f"{one.metrics[key]:.4f}" if key in one.metrics else "" for key in shown.values()]
         table.add_row(version, aliases.get(version, ""), one.params.get("winner", ""), *figures, one.tags.get("grade", ""))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    _replay(given, registry, name, list(data), aliases, console)
+
+
+def _replay(given: argparse.Namespace, registry: "Registry", name: str, numbers: list[str], aliases: dict[str | None, str], console: "Console") -> None:
+    """Two versions' recipes on the same rows, on the screen and in a file."""
+    from features.files import write_json, written_whole
+    from features.progress import Steps
+    from features.tasks import Task
+    from training.compare import compared, replayed
+    from training.compare_page import page_of, show
+    from training.gate import newest_rows
+    from training.registry import CHALLENGER, CHAMPION
+    from training.space import Space
+
+    if given.out and given.out.suffix not in (".html", ".json"):
+        raise UsageError(f"--out must end in .html or .json, found {given.out.name}; name it so")
+    chosen = given.versions or [number for alias in (CHAMPION, CHALLENGER) for number in numbers if aliases.get(number) == alias]
+    chosen = chosen if len(chosen) == 2 else numbers[-2:]
+    unknown = [number for number in chosen if number not in numbers]
+    if unknown:
+        raise UsageError(f"--versions must name versions of {name}, found no {', '.join(unknown)} among {', '.join(numbers)}; correct them")
+    if len(chosen) < 2 or chosen[0] == chosen[1]:
+        if given.versions or given.out:
+            raise UsageError(f"comparing needs two versions of {name}, found {', '.join(sorted(set(chosen)))}; train another: python -m training train {given.task}")
+        return
+    models = [registry.model(name, number) for number in chosen]
+    kept = [model for model in models if not isinstance(model, Space)]
+    if len(kept) < 2:
+        console.print("lookalike spaces are compared by the gate, on the same held-out seeds: python -m training promote")
+        return
+    frame, task, steps = newest_rows(given.run, name), Task.from_json(kept[1].task), Steps()
+    sides = []
+    for number, model in zip(chosen, kept, strict=True):
+        with steps.step(f"version {number}", f"fitting version {number} anew and asking it about the latest rows"):
+            sides.append(replayed(number, model, task, frame))
+    said = compared(*sides)
+    show(console, said)
+    if given.out and given.out.suffix == ".json":
+        write_json(given.out, said)
+    elif given.out:
+        with written_whole(given.out) as aside:
+            aside.write_text(page_of(said), encoding="utf-8")
+
+
+def _rollback(given: argparse.Namespace) -> None:
+    from features.lock import locked
+    from training.gate import roll_back
+    from training.registry import Registry
+
+    name = _model_name(given)
+    with locked(given.run):
+        verdict = roll_back(Registry(given.run), given.run, name)
+    print(f"version {verdict.version} is champion again: {verdict.says}")
 
 
 def _promote(given: argparse.Namespace) -> None:

@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.errors import ContractError, GateFailed
+from features.errors import ContractError, GateFailed, UsageError, first_few
 from features.tasks import Task
-from training import metrics
-from training.backtest import Backtest, backtest, moments_of
-from training.folds import split
+from training import audit, metrics
+from training.compare import compared, replayed
 from training.lookalike import judged, pool_of
-from training.recipes import Recipe
 from training.registry import CHALLENGER, CHAMPION, Registry
 from training.saved_model import SavedModel
 from training.space import Space
-from training.tables import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,41 +53,64 @@ def fit_to_serve(model: SavedModel | Space) -> None:
 
 
 def promote(registry: Registry, run: Path, name: str) -> Verdict:
-    """Judge the challenger and, if it passes, make it champion.
+    """Judge the challenger and, if it passes, make it champion; the change is written down.
 
-    Raises: GateFailed; UsageError where there is no challenger; ContractError where an artefact is not whole.
+    Raises: GateFailed, also where another champion came meanwhile; UsageError where there is no challenger; ContractError where an artefact is not whole.
     """
     version = registry.require(name, CHALLENGER)
     challenger = registry.model(name, version)
     fit_to_serve(challenger)
     standing = registry.version_of(name, CHAMPION)
-    says = "no champion stood"
     if standing == version:
+        # A process that was killed between the change and its line comes here.
+        if audit.champion_before(run, name, version) is None and not any(line["to"] == version for line in audit.lines_of(run, name)):
+            audit.write_line(run, name, "promote", None, version, "the line was missing: the process that made the change was stopped")
         return Verdict(version, "it is the champion already")
-    if standing is not None:
-        says = _against(challenger, registry.model(name, standing), run, standing)
-    registry.promote(name, version)
+    says = "no champion stood" if standing is None else _against(challenger, registry.model(name, standing), run, version, standing)
+    registry.promote(name, version, standing)
+    audit.write_line(run, name, "promote", standing, version, says)
     return Verdict(version, says)
 
 
-def _against(challenger: SavedModel | Space, champion: SavedModel | Space, run: Path, standing: str) -> str:
-    """Run both recipes on the newest training table; the challenger's loss must not be higher."""
-    import pandas as pd
+def roll_back(registry: Registry, run: Path, name: str) -> Verdict:
+    """Make the champion before the present one champion again, if its artefact is whole and scores its golden rows as it did.
 
-    path = run / "features" / f"{challenger.name}.parquet"
-    if not path.exists():
-        raise ContractError(f"comparing recipes needs the training table {path.name} in {path.parent}, found none; train again")
-    frame = pd.read_parquet(path)
+    Raises: UsageError where there is none; ContractError where its artefact is not whole: then the present one stays.
+    """
+    standing = registry.require(name, CHAMPION)
+    before = audit.champion_before(run, name, standing)
+    if before is None:
+        raise UsageError(f"{name} needs an earlier champion to go back to, found none before version {standing} in {run / audit.FILE}; promote another version")
+    registry.model(name, before)
+    registry.promote(name, before, standing)
+    audit.write_line(run, name, "rollback", standing, before, "asked for")
+    return Verdict(before, f"version {standing} is champion no more")
+
+
+def _against(challenger: SavedModel | Space, champion: SavedModel | Space, run: Path, version: str, standing: str) -> str:
+    """Run both recipes on the newest training table; the challenger's loss must not be higher, and no group may be shown to lose."""
+    frame = newest_rows(run, challenger.name)
     if isinstance(challenger, Space) or isinstance(champion, Space):
         return _spaces_against(challenger, champion, frame, standing)
-    ours, y, customers = _replay(challenger, frame)
-    theirs, _, _ = _replay(champion, frame)
-    w = metrics.resamples(customers)
-    loss, area = metrics.gain(y, ours.test_p, theirs.test_p, w, metrics.log_loss), metrics.gain(y, ours.test_p, theirs.test_p, w)
-    told = f"on the same folds: log loss {loss['value']:+.4f} {loss['interval']}, AUC {area['value']:+.4f} {area['interval']} against version {standing}"
-    if loss["value"] > 1e-6:
+    task = Task.from_json(challenger.task)
+    said = compared(replayed(standing, champion, task, frame), replayed(version, challenger, task, frame))
+    told = f"on the same folds: {said['answer']['told']} against version {standing}"
+    if said["differences"]["log_loss"]["value"] > 1e-6:
         raise GateFailed(f"{challenger.name} must have a log loss no higher than the champion's, found {told}; the champion stays")
+    harmed = [f"{row['group']} ({row['difference']:+.4f} {row['interval']})" for row in said["groups"] if row["says"] == "worse"]
+    if harmed:
+        raise GateFailed(f"{challenger.name} must serve no group worse than the champion, found a higher log loss for {first_few(harmed)}; the champion stays")
     return told
+
+
+def newest_rows(run: Path, name: str) -> "pd.DataFrame":
+    """The training table that was written last. Raises: ContractError where there is none."""
+    import pandas as pd
+
+    path = run / "features" / f"{name}.parquet"
+    if not path.exists():
+        raise ContractError(f"comparing recipes needs the training table {path.name} in {path.parent}, found none; train again")
+    return pd.read_parquet(path)
 
 
 def _spaces_against(challenger: SavedModel | Space, champion: SavedModel | Space, frame: "pd.DataFrame", standing: str) -> str:
@@ -103,11 +123,3 @@ def _spaces_against(challenger: SavedModel | Space, champion: SavedModel | Space
     if gain["value"] < -1e-6:
         raise GateFailed(f"{challenger.name} must find held-out seeds no worse than the champion, found {told}; the champion stays")
     return told
-
-
-def _replay(model: SavedModel, frame: Any) -> tuple[Backtest, metrics.Array, Any]:
-    task = Task.from_json(model.task)
-    rows = rows_of(frame, model.columns)
-    folds = split(moments_of(rows), task)
-    test = rows.at(folds.test)
-    return backtest(Recipe(**model.card["recipe"]), rows, folds, task, model.columns), test.y, test.customers

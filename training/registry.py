@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.errors import ContractError, UsageError
+from features.errors import ContractError, GateFailed, UsageError
 from features.files import write_json, written_whole
 from training.lookalike import TrainedSpace
 from training.saved_model import SavedModel, load
@@ -138,8 +138,15 @@ class Registry:
         folder = manifests[0].parent
         return load_space(folder) if (folder / SPACE_FILE).exists() else load(folder)
 
-    def promote(self, name: str, version: str) -> None:
-        """Point the champion alias at a version; the alias moves in one step."""
+    def promote(self, name: str, version: str, standing: str | None) -> None:
+        """Point the champion alias at a version if it still points at `standing`, which the version was judged against; the alias moves in one step.
+
+        Raises: GateFailed where another champion came meanwhile. MLflow has no condition of its own on an alias: in a run folder the lock closes the
+        moment between look and move, at a server it stays open.
+        """
+        found = self.version_of(name, CHAMPION)
+        if found != standing:
+            raise GateFailed(f"{name} must have the champion that version {version} was judged against ({standing}), found {found}; judge again")
         self.client.set_registered_model_alias(name, CHAMPION, version)
         self.client.set_model_version_tag(name, version, "gate", "passed")
 
