@@ -8,7 +8,7 @@ import numpy as np
 
 from features.errors import ContractError, GateFailed, UsageError, first_few
 from features.tasks import Task
-from training import audit, metrics
+from training import changes, metrics
 from training.compare import compared, replayed
 from training.lookalike import judged, pool_of
 from training.registry import CHALLENGER, CHAMPION, Registry
@@ -63,12 +63,12 @@ def promote(registry: Registry, run: Path, name: str) -> Verdict:
     standing = registry.version_of(name, CHAMPION)
     if standing == version:
         # A process that was killed between the change and its line comes here.
-        if audit.champion_before(run, name, version) is None and not any(line["to"] == version for line in audit.lines_of(run, name)):
-            audit.write_line(run, name, "promote", None, version, "the line was missing: the process that made the change was stopped")
+        if changes.champion_before(run, name, version) is None and not any(line["to"] == version for line in changes.lines_of(run, name)):
+            changes.write_line(run, name, "promote", None, version, "the line was missing: the process that made the change was stopped")
         return Verdict(version, "it is the champion already")
     says = "no champion stood" if standing is None else _against(challenger, registry.model(name, standing), run, version, standing)
     registry.promote(name, version, standing)
-    audit.write_line(run, name, "promote", standing, version, says)
+    changes.write_line(run, name, "promote", standing, version, says)
     return Verdict(version, says)
 
 
@@ -78,12 +78,12 @@ def roll_back(registry: Registry, run: Path, name: str) -> Verdict:
     Raises: UsageError where there is none; ContractError where its artefact is not whole: then the present one stays.
     """
     standing = registry.require(name, CHAMPION)
-    before = audit.champion_before(run, name, standing)
+    before = changes.champion_before(run, name, standing)
     if before is None:
-        raise UsageError(f"{name} needs an earlier champion to go back to, found none before version {standing} in {run / audit.FILE}; promote another version")
+        raise UsageError(f"{name} needs an earlier champion to go back to, found none before version {standing} in {run / changes.FILE}; promote another version")
     registry.model(name, before)
     registry.promote(name, before, standing)
-    audit.write_line(run, name, "rollback", standing, before, "asked for")
+    changes.write_line(run, name, "rollback", standing, before, "asked for")
     return Verdict(before, f"version {standing} is champion no more")
 
 

@@ -8,7 +8,7 @@ import pytest
 from made_up import COLUMNS, TASK, made_up
 
 from features.errors import ContractError, GateFailed, UsageError
-from training import audit, gate, metrics
+from training import changes, gate, metrics
 from training.calibrate import calibrated
 from training.compare import compared, group_differences, replayed
 from training.compare_page import page_of, show
@@ -139,8 +139,8 @@ class Book:
 @pytest.fixture
 def run(tmp_path):
     for before, after in ((None, "1"), ("1", "2"), ("2", "5")):
-        audit.write_line(tmp_path, "shop.churn", "promote", before, after, "on the same folds")
-    audit.write_line(tmp_path, "shop.conversion", "promote", "7", "9", "of another task")
+        changes.write_line(tmp_path, "shop.churn", "promote", before, after, "on the same folds")
+    changes.write_line(tmp_path, "shop.conversion", "promote", "7", "9", "of another task")
     return tmp_path
 
 
@@ -149,7 +149,7 @@ def test_rollback_goes_back_one_champion_each_time_and_is_written_down(run):
     assert [gate.roll_back(book, run, "shop.churn").version for _ in range(2)] == ["2", "1"]
     with pytest.raises(UsageError, match="none before version 1"):
         gate.roll_back(book, run, "shop.churn")
-    assert [(line["action"], line["to"]) for line in audit.lines_of(run, "shop.churn")][-2:] == [("rollback", "2"), ("rollback", "1")]
+    assert [(line["action"], line["to"]) for line in changes.lines_of(run, "shop.churn")][-2:] == [("rollback", "2"), ("rollback", "1")]
 
 
 def test_rollback_to_what_is_not_whole_leaves_the_champion(run):
@@ -157,12 +157,12 @@ def test_rollback_to_what_is_not_whole_leaves_the_champion(run):
     with pytest.raises(ContractError):
         gate.roll_back(book, run, "shop.churn")
     assert book.champion == "5"
-    assert len(audit.lines_of(run, "shop.churn")) == 3
+    assert len(changes.lines_of(run, "shop.churn")) == 3
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(run):
-    with open(run / audit.FILE, "a", encoding="utf-8") as file:
+    with open(run / changes.FILE, "a", encoding="utf-8") as file:
         file.write('{"at": "2026-01-01T00:00')
-    audit.write_line(run, "shop.churn", "promote", "5", "6", "on the same folds")
-    assert [line["to"] for line in audit.lines_of(run, "shop.churn")] == ["1", "2", "5", "6"]
-    assert audit.champion_before(run, "shop.churn", "6") == "5"
+    changes.write_line(run, "shop.churn", "promote", "5", "6", "on the same folds")
+    assert [line["to"] for line in changes.lines_of(run, "shop.churn")] == ["1", "2", "5", "6"]
+    assert changes.champion_before(run, "shop.churn", "6") == "5"

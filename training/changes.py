@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-FILE = "audit.jsonl"
+FILE = "champions.jsonl"
 
 
 def write_line(run: Path, name: str, action: str, before: str | None, after: str, says: str) -> None:
