@@ -1,4 +1,7 @@
-"""The engine: DuckDB in the process, reached through Ibis, in UTC and shut off from everything but the data's own folder."""
+"""The engine: DuckDB in the process, reached through Ibis, in UTC and shut off from everything but the data's own folder.
+
+On Spark (spark.py) run the same expressions; where the two do not speak alike, the difference stands here.
+"""
 
 import os
 import tempfile
@@ -8,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
 
 from features.errors import ContractError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from ibis.backends import BaseBackend
     from ibis.backends.duckdb import Backend
 
 
@@ -51,6 +56,16 @@ def _show_in_zone(zone: str, at: dt.Timestamp("UTC")) -> dt.Timestamp():  # type
     ...
 
 
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def xxhash64(text: str) -> dt.int64:
+    ...
+
+
+def hashed(engine: "BaseBackend", text: ir.Value) -> ir.Value:
+    """A text's hash of 64 bits. (Spark's own `hash` has half of them, and texts would meet.)"""
+    return xxhash64(text) if engine.name == "pyspark" else text.hash()
+
+
 def read_table(engine: "Backend", path: Path, *required: str) -> ibis.Table:
     """Read one Parquet or CSV file (plain, gzip or zstd; CSV as text) into the engine.
 
@@ -86,6 +101,18 @@ def read_given(path: Path, columns: tuple[str, ...]) -> "pa.Table":
     return table.set_column(place, "customer_id", table.column("customer_id").cast(pa.string()))
 
 
+def batches(table: ibis.Table) -> "pa.RecordBatchReader":
+    """A table's rows in its order, some at a time: what is wide is never in memory as a whole."""
+    engine = table.get_backend()
+    if engine.name == "pyspark":
+        from features.spark import batches_of
+
+        return batches_of(table)
+    # Ibis 12 asks DuckDB 2 for batches by a name that it has given up; asked for no row, it makes the tables of memory known to the engine.
+    table.limit(0).to_pyarrow()
+    return engine.con.sql(engine.compile(table)).to_arrow_reader(100_000)
+
+
 def write_table(table: ibis.Table, path: Path) -> None:
     """Write a table whole as Parquet or CSV, batch by batch; the engine itself may not write, so Arrow does."""
     import pyarrow.csv
@@ -93,13 +120,10 @@ def write_table(table: ibis.Table, path: Path) -> None:
 
     from features.files import written_whole
 
-    # Ibis 12 asks DuckDB 2 for batches by a name that it has given up; asked for no row, it makes the tables of memory known to the engine.
-    table.limit(0).to_pyarrow()
-    engine = table.get_backend()
-    batches = engine.con.sql(engine.compile(table)).to_arrow_reader(100_000)
+    rows = batches(table)
     write = pyarrow.csv.CSVWriter if path.suffix == ".csv" else pyarrow.parquet.ParquetWriter
-    with written_whole(path) as aside, write(aside, batches.schema) as file:
-        for batch in batches:
+    with written_whole(path) as aside, write(aside, rows.schema) as file:
+        for batch in rows:
             file.write_batch(batch)
 
 

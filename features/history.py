@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
+from ibis.backends import BaseBackend
 from ibis.util import gen_name
 
 from features.dataset import Dataset
+from features.engine import hashed
 from features.identity import is_linked, persons, with_identifiers, with_persons
 from features.moments import KEY, moments
 from features.streams import LATER
@@ -44,7 +46,7 @@ def population(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
     known = events.select("customer_id", since=ibis.greatest(events.event_at, events.ingested_at))
     if "customers" in dataset.tables:
         people = dataset.tables["customers"]
-        known = known.union(people.select("customer_id", since=people.valid_from.fill_null(datetime(1, 1, 1)).cast("timestamp(6)")))
+        known = known.union(people.select("customer_id", since=people.valid_from.fill_null(datetime(1, 1, 1)).cast(known.since.type())))
     first, at = known.group_by("customer_id").agg(since=known.since.min()), moments(as_ofs)
     return with_persons(dataset, first.join(at, first.since < at.as_of).select(KEY), as_ofs).distinct()
 
@@ -55,13 +57,13 @@ def _is_seen(events: ir.Table, at: ir.Table) -> ir.BooleanValue:
 
 @dataclass(frozen=True)
 class Timelines:
-    """What is asked, and the histories that answer it.
+    """What is asked, and the histories that answer it, both still to be ordered.
 
-    `cells`: one row per asked customer and as_of, ordered by both: customer_id, as_of, person (0, 1, ... in that order), line.
-    `events`: one row per event and timeline: line, person and the columns that were wanted; still to be ordered.
+    `cells`: one row per asked customer and as_of: customer_id, as_of, person (0, 1, ... in the order of customers), line.
+    `events`: one row per event and timeline: line, person, event_at, event_id and the columns that were wanted.
     """
 
-    cells: "pa.Table"
+    cells: ir.Table
     events: ir.Table
 
     def parts(self, most_rows: int) -> "Iterator[tuple[pa.Table, pa.Table]]":
@@ -69,11 +71,11 @@ class Timelines:
         import numpy as np
         import pyarrow as pa
 
-        engine = self.events.get_backend()
+        engine, cells = self.events.get_backend(), self.cells.order_by(["person", "as_of"]).to_pyarrow()
         ordered = f"SELECT * EXCLUDE (event_at, event_id) FROM ({engine.compile(self.events)}) ORDER BY line, event_at, event_id"
         # Until all is read the engine answers nothing else.
         reader = engine.con.sql(ordered).to_arrow_reader(min(most_rows, 1_000_000))
-        persons = self.cells.column("person").to_numpy()
+        persons = cells.column("person").to_numpy()
         held, n_held, first = [], 0, 0
         for batch in reader:
             held.append(batch)
@@ -85,9 +87,9 @@ class Timelines:
             last = int(person[-1])  # whose events may go on in the next batch
             cut, end = int(np.searchsorted(person, last)), int(np.searchsorted(persons, last))
             if cut:
-                yield self.cells.slice(first, end - first), table.slice(0, cut)
+                yield cells.slice(first, end - first), table.slice(0, cut)
                 held, n_held, first = table.slice(cut).to_batches(), n_held - cut, end
-        yield self.cells.slice(first), pa.Table.from_batches(held, reader.schema)
+        yield cells.slice(first), pa.Table.from_batches(held, reader.schema)
 
 
 def timelines(dataset: Dataset, as_ofs: Sequence[datetime], columns: Sequence[str], of: ir.Table | None = None) -> Timelines:
@@ -118,20 +120,20 @@ def timelines(dataset: Dataset, as_ofs: Sequence[datetime], columns: Sequence[st
     lines = people.select("person", moment=ibis.literal(-1, "int64")).union(own.select("person", "moment"))
     lines = settled("lines", lines.mutate(line=ibis.row_number().over(order_by=["person", "moment"]).cast("int64")))
 
+    lines = lines.mutate(line=lines.line.cast("int64"))  # (a row's number has 32 bits on Spark)
     shared, alone = lines.filter(lines.moment == -1).select("person", "line"), lines.filter(lines.moment >= 0)
     latest = max(as_ofs)
     told = shared_events.filter((shared_events.event_at < latest) & (shared_events.ingested_at < latest)).join(shared, "person")
-    rows = told.select(**_wanted(told, columns), line=told.line)
+    rows = told.select(**_wanted(dataset.engine, told, columns), line=told.line)
     if int(own.count().to_pyarrow().as_py()):
         bears_alone = alone.join(of_people, "person")
         if members is not None:
             bears_alone = bears_alone.union(alone.join(members.select("person", "moment", "identifier"), ["person", "moment"]))
         mine = events.join(bears_alone, "identifier").join(at, "moment")
         mine = mine.filter(_is_seen(mine, mine))
-        rows = rows.union(mine.select(**_wanted(mine, columns), line=mine.line))
+        rows = rows.union(mine.select(**_wanted(dataset.engine, mine, columns), line=mine.line))
     cells = asked.join(shared, "person").left_join(alone, ["person", "moment"], rname="{name}_alone")
-    cells = cells.select(*KEY, "person", line=ibis.coalesce(cells.line_alone, cells.line)).order_by(["person", "as_of"])
-    return Timelines(cells.to_pyarrow(), rows)
+    return Timelines(cells.select(*KEY, "person", line=ibis.coalesce(cells.line_alone, cells.line)), rows)
 
 
 def _members(dataset: Dataset, asked: ir.Table, as_ofs: Sequence[datetime]) -> ir.Table:
@@ -161,12 +163,12 @@ def _under_way(events: ir.Table, at: ir.Table) -> ir.Table:
     return spans.join(at, (spans.begin < at.as_of) & (at.as_of <= spans.end)).select("person", "moment").distinct()
 
 
-def _wanted(events: ir.Table, columns: Sequence[str]) -> dict[str, Any]:
+def _wanted(engine: BaseBackend, events: ir.Table, columns: Sequence[str]) -> dict[str, Any]:
     """The columns as whole numbers, null where not told."""
     told: dict[str, Any] = {"person": events.person, "event_at": events.event_at, "event_id": events.event_id, "at": events.event_at.epoch_seconds().floor().cast("int64")}
     for column in columns:
         if column in TEXTS:
-            told[column] = numbered(events[column])
+            told[column] = numbered(engine, events[column])
         elif column == "is_own":
             told[column] = (events.initiator == "customer").cast("int64")
         elif column == "local":
@@ -178,6 +180,6 @@ def _wanted(events: ir.Table, columns: Sequence[str]) -> dict[str, Any]:
     return told
 
 
-def numbered(text: ir.Value) -> ir.Value:
+def numbered(engine: BaseBackend, text: ir.Value) -> ir.Value:
     """Texts as numbers of 63 bits, equal where the texts are. (The engine gives no text a number too.)"""
-    return ibis.ifelse(text.notnull(), text.hash().abs(), ibis.null("int64"))
+    return ibis.ifelse(text.notnull(), hashed(engine, text).abs(), ibis.null("int64"))

@@ -6,9 +6,11 @@ rows) -> features. One customer's events take the same path from the streams on.
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ibis
@@ -22,7 +24,7 @@ from features.choice import chosen
 from features.dataset import Dataset, minor_units
 from features.errors import ContractError
 from features.feature import UNKNOWN, Aggregate, AsOf, Feature, Formula, Numbers
-from features.history import TEXTS, numbered, timelines
+from features.history import TEXTS, Timelines, numbered, timelines
 from features.identity import with_identifiers
 from features.moments import KEY
 from features.streams import BOUGHT, ROLES, STAGES, STREAMS, needs_of
@@ -37,6 +39,8 @@ MOST_KINDS = 20
 MOST_CHANNELS, MOST_CATEGORIES = 8, 12
 # What every table of features or labels has beside them.
 RESERVED = (*KEY, "label", "is_seed", "may_contact")
+# What attributes are called beside what is asked. (The blank keeps these names apart from anybody's.)
+_KNOWN = "known "
 # Events times moments of a part: so few that its arrays stay near the processor (six times as many took a third more of its time). A part a thread.
 MOST_PAST, MOST_THREADS = 1_000_000, 4
 # What events can be asked for, beside texts: windows.py counts in whole numbers.
@@ -137,6 +141,10 @@ def snapshots(dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[F
     """
     import pyarrow as pa
 
+    if dataset.engine.name == "pyspark":
+        from features.spark import spread
+
+        return spread(*_asked(dataset, as_ofs, features, of), MOST_PAST // len(as_ofs)).order_by(KEY)
     # Computed now, under a name of its own: what a later call does to the engine cannot change it.
     table = pa.concat_tables(parts(dataset, as_ofs, features, of))
     return dataset.engine.create_table(gen_name("snapshots"), table).order_by(KEY)
@@ -144,23 +152,29 @@ def snapshots(dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[F
 
 def parts(dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[Feature], of: ir.Table | None = None) -> "Iterator[pa.Table]":
     """The same table in order, customers after customers, as much at a time as memory holds with ease."""
-    aggregates = list(dict.fromkeys(aggregate for feature in features for aggregate in feature.aggregates()))
-    named = _numbers_of(dataset, _looked_for(aggregates))
-    past = timelines(dataset, as_ofs, _read(aggregates), of)
-    texts = _texts_of(dataset, features)
-    attributes = {feature.name: feature.expression.attribute for feature in features if isinstance(feature.expression, AsOf)}
-    known = _attributes(dataset, past.cells, attributes, as_ofs) if attributes else {}
-    done, threads = 0, min(MOST_THREADS, os.cpu_count() or 1)
+    past, portray = _asked(dataset, as_ofs, features, of)
+    threads = min(MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         begun: deque[Future[pa.Table]] = deque()
-        for asked, told in past.parts(MOST_PAST // len(as_ofs)):
-            mine = {name: values.slice(done, len(asked)) for name, values in known.items()}
-            begun.append(pool.submit(_portraits, asked, told, features, dataset.currency, named, texts, mine))
-            done += len(asked)
+        for part in past.parts(MOST_PAST // len(as_ofs)):
+            begun.append(pool.submit(portray, *part))
             if len(begun) > threads:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
+
+
+def _asked(
+    dataset: Dataset, as_ofs: Sequence[datetime], features: Sequence[Feature], of: ir.Table | None,
+) -> "tuple[Timelines, Callable[[pa.Table, pa.Table], pa.Table]]":
+    """Whose past is asked, with their attributes beside it, and what makes features of a part of it."""
+    aggregates = list(dict.fromkeys(aggregate for feature in features for aggregate in feature.aggregates()))
+    named = _numbers_of(dataset, _looked_for(aggregates))
+    past = timelines(dataset, as_ofs, _read(aggregates), of)
+    attributes = {feature.name: feature.expression.attribute for feature in features if isinstance(feature.expression, AsOf)}
+    if attributes:
+        past = replace(past, cells=_with_attributes(dataset, past.cells, attributes, as_ofs))
+    return past, partial(_portraits, features=features, currency=dataset.currency, named=named, texts=_texts_of(dataset, features))
 
 
 def _read(aggregates: Sequence[Aggregate]) -> list[str]:
@@ -180,7 +194,7 @@ def _numbers_of(dataset: Dataset, pairs: set[tuple[str, str]]) -> dict[str, dict
     if not values:
         return {}
     texts = ibis.memtable({"value": values}, schema={"value": "string"})
-    told = dataset.engine.to_pyarrow(texts.mutate(number=numbered(texts.value))).to_pydict()
+    told = dataset.engine.to_pyarrow(texts.mutate(number=numbered(dataset.engine, texts.value))).to_pydict()
     number = dict(zip(told["value"], told["number"], strict=True))
     named: dict[str, dict[str, int]] = {}
     for column, value in pairs:
@@ -190,7 +204,6 @@ def _numbers_of(dataset: Dataset, pairs: set[tuple[str, str]]) -> dict[str, dict
 
 def _portraits(
     asked: "pa.Table", told: "pa.Table", features: Sequence[Feature], currency: str, named: dict[str, dict[str, int]], texts: "Mapping[str, dict[int, str]]",
-    known: "Mapping[str, pa.ChunkedArray]",
 ) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -202,7 +215,7 @@ def _portraits(
     out = {name: asked.column(name) for name in KEY}
     for feature in features:
         if isinstance(feature.expression, AsOf):
-            out[feature.name] = known[feature.name]
+            out[feature.name] = asked.column(_KNOWN + feature.name)
         else:
             is_text = feature.name in texts
             # (Nobody's texts are texts too: without a type an empty column would have none.)
@@ -217,7 +230,7 @@ def _texts_of(dataset: Dataset, features: Sequence[Feature]) -> dict[str, dict[i
     for column in columns:
         texts = dataset.tables["events"].select(column).distinct()
         texts = texts.filter(texts[column].notnull())
-        found = texts.select(text=texts[column], number=numbered(texts[column])).to_pyarrow().to_pydict()
+        found = texts.select(text=texts[column], number=numbered(dataset.engine, texts[column])).to_pyarrow().to_pydict()
         told[column] = dict(zip(found["number"], found["text"], strict=True))
     return {
         feature.name: told[feature.texts] if isinstance(feature.texts, str) else {i: name for i, (name, _) in enumerate(feature.texts)}
@@ -249,23 +262,23 @@ def _value(feature: Feature, found: Mapping[Aggregate, Numbers], currency: str) 
     return value / float(minor_units(currency)) if feature.unit == currency else value
 
 
-def _attributes(dataset: Dataset, cells: "pa.Table", attributes: Mapping[str, str], as_ofs: Sequence[datetime]) -> "dict[str, pa.ChunkedArray]":
-    """Each feature's attribute as it was last known before as_of (type-2 history), for each cell; undated rows count as known long ago.
+def _with_attributes(dataset: Dataset, cells: ir.Table, attributes: Mapping[str, str], as_ofs: Sequence[datetime]) -> ir.Table:
+    """Add each feature's attribute as it was last known before as_of (type-2 history); undated rows count as known long ago.
 
     Of a person of several identifiers it is what the one with the newest row tells, among equals the person's own, or else the next that tells it.
     """
     people = dataset.tables["customers"].rename(identifier="customer_id")
-    asked = dataset.engine.create_table(gen_name("asked"), cells.select(KEY))
-    who = with_identifiers(dataset, asked, as_ofs)
+    cells = dataset.engine.create_table(gen_name("cells"), cells)
+    who = with_identifiers(dataset, cells.select(KEY), as_ofs)
     known = who.join(people, "identifier").filter(lambda t: t.valid_from.isnull() | (t.valid_from < t.as_of))
     since = known.valid_from.fill_null(datetime(1, 1, 1))
     latest = ibis.row_number().over(ibis.window(group_by=[*KEY, "identifier"], order_by=since.desc()))
     last = known.mutate(place=latest, since=since, is_other=known.identifier != known.customer_id).filter(lambda t: t.place == 0)
     last = last.mutate(turn=ibis.row_number().over(ibis.window(group_by=KEY, order_by=[last.since.desc(), last.is_other, last.identifier])))
-    last = last.mutate(**{name: _as_known(last, attribute) for name, attribute in attributes.items()})
-    last = last.group_by(KEY).agg(**{name: last[name].argmin(last.turn, where=last[name].notnull()) for name in attributes})
-    told = asked.left_join(last, KEY).order_by(KEY).select(*attributes).to_pyarrow()
-    return {name: told.column(name) for name in attributes}
+    last = last.mutate(**{_KNOWN + name: _as_known(last, attribute) for name, attribute in attributes.items()})
+    columns = [_KNOWN + name for name in attributes]
+    last = last.group_by(KEY).agg(**{name: last[name].argmin(last.turn, where=last[name].notnull()) for name in columns})
+    return cells.left_join(last, KEY).select(*cells.columns, *columns)
 
 
 def _as_known(known: ir.Table, attribute: str) -> ir.Value:

@@ -232,7 +232,8 @@ def _decayed(rows: Rows, cells: Cells, begins: Array, ends: Array, asked: Aggreg
     told = _both(asked)
     rows, begins, ends = _of_known(rows, begins, ends, *told) if told else (rows, begins, ends)
     cell, row = _pairs(rows, begins, ends, asked)
-    return np.bincount(cell, _weights(rows, cells, cell, row, asked.column), minlength=len(cells))
+    # (Of no pair at all NumPy makes whole numbers.)
+    return np.bincount(cell, _weights(rows, cells, cell, row, asked.column), minlength=len(cells)).astype(np.float64)
 
 
 def _weights(rows: Rows, cells: Cells, cell: Array, row: Array, column: str) -> Array:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features.doors.describe import add_choice
+from features.doors.engines import add_engine, moved, require_engine
 from features.doors.times import observed_moment
 from features.errors import UsageError
 
@@ -24,6 +25,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     build.add_argument("--as-of", nargs="+", required=True, metavar="T", help="moments of prediction; without an offset they are local times of the dataset's zone")
     build.add_argument("--out", required=True, type=Path, help="a .parquet or .csv file, or a folder that keeps a file for each as_of and makes each only once")
     add_choice(build)
+    add_engine(build)
     build.set_defaults(do=_build)
 
 
@@ -36,6 +38,7 @@ def _build(given: argparse.Namespace) -> None:
 
     if given.out.suffix not in (".parquet", ".csv", ""):
         raise UsageError(f"--out must end in .parquet or .csv, or be a folder, found {given.out.name}; name it so")
+    require_engine(given.engine)
     if given.out.suffix == "":
         _build_days(given)
         return
@@ -44,9 +47,10 @@ def _build(given: argparse.Namespace) -> None:
         dataset, findings = hold(open_dataset(given.data))
     as_ofs = [observed_moment(text, dataset) for text in given.as_of]
     _say(steps, dataset, findings, as_ofs)
-    features, absent = features_of(dataset, given.include, given.exclude)
-    with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
-        write_table(snapshots(dataset, as_ofs, features), given.out)
+    with moved(dataset, given.engine, steps) as dataset:
+        features, absent = features_of(dataset, given.include, given.exclude)
+        with steps.step("features", f"building {len(features)} features at {len(as_ofs)} moments"):
+            write_table(snapshots(dataset, as_ofs, features), given.out)
     if absent:
         steps.say(f"{len(absent)} features are absent, for lack of {', '.join(sorted(set(absent.values())))}")
     print(given.out)
@@ -73,7 +77,7 @@ def _build_days(given: argparse.Namespace) -> None:
         if len(missing) < len(as_ofs):
             steps.say(f"{len(as_ofs) - len(missing)} of {len(as_ofs)} days are up to date and used again")
         if missing:
-            with steps.step("features", f"building {len(features)} features for {len(missing)} days"):
+            with moved(dataset, given.engine, steps) as dataset, steps.step("features", f"building {len(features)} features for {len(missing)} days"):
                 build_days(dataset, given.out, missing, features)
     for as_of in as_ofs:
         print(day_file(given.out, as_of))

@@ -1,0 +1,139 @@
+"""Spark: refused with a next step where it cannot run; the same numbers as DuckDB's where it does, by separate worker processes."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from features import spark
+from features.__main__ import main
+from features.contracts import hold
+from features.engine import write_table
+from features.errors import UsageError, run_door
+from features.identity import persons
+from features.shop.simulate import simulate
+from features.snapshots import _asked, features_of, snapshots
+from features.sources import open_dataset
+
+AS_OFS = [datetime(2024, 6, 1), datetime(2024, 8, 1)]
+
+
+def java_that_says(folder: Path, version: str) -> str:
+    """A JAVA_HOME whose java names its version and does nothing."""
+    java = folder / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2026-01-01' >&2\n")
+    java.chmod(0o755)
+    return str(folder)
+
+
+def test_without_java_the_door_refuses_before_it_reads(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["features", "build", "no-such-data", "--as-of", "2026-01-01", "--out", str(tmp_path / "x.parquet"), "--engine", "spark"])
+    with pytest.raises(SystemExit) as stopped:
+        run_door(main)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --engine spark needs Java 17 or 21, found none in JAVA_HOME") and "apt-get install openjdk-17-jre-headless" in said
+
+
+def test_what_spark_lacks_is_named_with_the_next_step(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="found no java on the PATH and no JAVA_HOME; .*openjdk-17"):
+        spark.require_spark()
+    monkeypatch.setenv("JAVA_HOME", java_that_says(tmp_path / "newer", "25.0.1"))
+    with pytest.raises(UsageError, match="needs Java 17 or 21, found 25.0.1 in .*openjdk-17"):
+        spark.require_spark()
+    monkeypatch.setenv("JAVA_HOME", java_that_says(tmp_path / "right", "17.0.15"))
+    spark.require_spark()
+    monkeypatch.setattr(spark, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package pyspark, found none; install requirements-extra.lock"):
+        spark.require_spark()
+
+
+def test_the_master_is_that_of_the_environment_else_of_the_defaults(monkeypatch, tmp_path):
+    for name in ("SPARK_MASTER", "SPARK_HOME", "SPARK_CONF_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    assert spark._master() == ""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "spark-defaults.conf").write_text("# spark.master local\nspark.master  spark://boss:7077\n")
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path))
+    assert spark._master() == "spark://boss:7077"
+    monkeypatch.setenv("SPARK_MASTER", "yarn")
+    assert spark._master() == "yarn"
+
+
+def test_a_part_in_any_order_has_the_features_of_the_whole(given):
+    rows = [{"customer_id": who, "event_at": f"2026-02-{day:02d} 10:00:00", "amount": day, "channel": ("web", "app")[day % 2]}
+            for who in ("ann", "bo", "cy") for day in (1, 5, 9, 20)]
+    dataset = given([*rows, {**rows[3], "channel": "app"}], customers=[{"customer_id": "ann", "valid_from": "2026-01-01", "city": "x"}])
+    features, as_ofs = features_of(dataset)[0], [datetime(2026, 2, 10), datetime(2026, 3, 1)]
+    past, portray = _asked(dataset, as_ofs, features, None)
+    cells, events = past.cells.to_pyarrow(), past.events.to_pyarrow()
+    found = spark._portrayed(portray, cells.take(list(range(len(cells)))[::-1]), events.take(list(range(len(events)))[::-1]))
+    assert found.sort_by([("customer_id", "ascending"), ("as_of", "ascending")]).equals(snapshots(dataset, as_ofs, features).to_pyarrow())
+    # Of nobody, the columns have the same types.
+    assert spark._portrayed(portray, cells.slice(0, 0), events.slice(0, 0)).schema.equals(found.schema)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """Forty persons of a simulated shop, with all identifiers and links of theirs."""
+    folder = simulate(tmp_path_factory.mktemp("simulated") / "shop", 1000, 9, 3)
+    small = tmp_path_factory.mktemp("small")
+    whose = pa.dataset.dataset(folder / "truth" / "identifiers").to_table(filter=pa.dataset.field("person") < 40)["identifier"]
+    for name in ("events", "customers", "aliases"):
+        pq.write_table(pa.dataset.dataset(folder / name).to_table(filter=pa.dataset.field("customer_id").isin(whose)), small / f"{name}.parquet")
+    for name in ("items.parquet", "campaigns.parquet", "dataset.toml"):
+        (small / name).write_bytes((folder / name).read_bytes())
+    return small
+
+
+@pytest.fixture(scope="module")
+def both(shop, tmp_path_factory):
+    """The same dataset on DuckDB and on Spark's own worker processes."""
+    try:
+        spark.require_spark()
+    except UsageError as error:
+        if os.environ.get("CI") == "1":
+            raise
+        pytest.skip(str(error))
+    # Little data: what is compiled for it takes longer than what it does.
+    conf = tmp_path_factory.mktemp("conf")
+    options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    (conf / "spark-defaults.conf").write_text(
+        f"spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\nspark.driver.extraJavaOptions {options}\nspark.executor.extraJavaOptions {options}\n")
+    with pytest.MonkeyPatch.context() as set_by:
+        set_by.setenv("SPARK_CONF_DIR", str(conf))
+        for name in ("SPARK_MASTER", "SPARK_HOME"):
+            set_by.delenv(name, raising=False)
+        yield from _both(shop)
+
+
+def _both(shop):
+    on_duckdb, moving = hold(open_dataset(str(shop)))[0], hold(open_dataset(str(shop)))[0]
+    with spark.on_spark(moving) as on_spark:
+        yield on_duckdb, on_spark
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # pyspark's own
+def test_features_of_workers_are_those_of_the_process(both, tmp_path):
+    on_duckdb, on_spark = both
+    # Separate processes, or nothing that must be sent to a worker would be missed.
+    assert on_spark.engine._session.sparkContext.master.startswith("local-cluster[2,")
+    joined = [persons(dataset, AS_OFS).order_by(["identifier", "as_of"]).to_pyarrow() for dataset in both]
+    assert joined[0].to_pylist() == joined[1].to_pylist() and len(joined[0]) > 100
+    features, absent = features_of(on_duckdb)
+    assert (features, absent) == features_of(on_spark)
+    for name, dataset in (("duckdb", on_duckdb), ("spark", on_spark)):
+        write_table(snapshots(dataset, AS_OFS, features), tmp_path / f"{name}.parquet")
+    told, found = pq.read_table(tmp_path / "duckdb.parquet"), pq.read_table(tmp_path / "spark.parquet")
+    assert found.schema.equals(told.schema) and len(told) > 60
+    assert [name for name in told.column_names if not found[name].equals(told[name])] == []
