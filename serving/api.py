@@ -1,6 +1,6 @@
 """The endpoints under /v1: typed requests, scores and reasons, one shape of error, their own document."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from serving import reasons
 from serving.alike import SpaceBase
@@ -18,6 +17,7 @@ from serving.decoding import Question
 from serving.door import Door, StrictRoute
 from serving.keys import Keys
 from serving.metrics import count, observe
+from serving.pool import Pool
 from serving.problems import KEY_ID, handle_errors, request_id_of
 from serving.scoring import Answers, Base, TaskBase
 from serving.shapes import (
@@ -45,6 +45,7 @@ class State:
     keys: Keys | None = None
     # Where audiences that were taken are written down; None writes nothing.
     run: Path | None = None
+    pool: Pool = field(default_factory=Pool)
 
     def require(self) -> Base:
         """Raises: 503 while nothing is loaded."""
@@ -64,15 +65,15 @@ def create_app(state: State) -> Door:
 
     @app.post("/score", response_model=ScoreResponse, summary="Score customers")
     async def score(asked: ScoreRequest, request: Request) -> Response:
-        return await run_in_threadpool(_typed, state.require(), asked, request_id_of(request))
+        return await state.pool.run(_typed, state.require(), asked, request_id_of(request))
 
     @app.post("/explain", response_model=ExplainResponse, summary="Score customers and say why")
     async def explain(asked: ExplainRequest, request: Request) -> Response:
-        return await run_in_threadpool(_typed, state.require(), asked, request_id_of(request))
+        return await state.pool.run(_typed, state.require(), asked, request_id_of(request))
 
     @app.post("/audience", response_model=AudienceResponse, summary="Find customers like some seeds")
     async def audience(asked: AudienceRequest, request: Request) -> Response:
-        return await run_in_threadpool(_audience, state, asked, request)
+        return await state.pool.run(_audience, state, asked, request)
 
     @app.get("/models", response_model=ModelsResponse, summary="The models that are served")
     async def models(request: Request) -> Response:
@@ -89,14 +90,14 @@ async def _straight(state: State, route: str, body: bytes, request_id: str) -> b
     if base is None:
         return None
     if len(body) > _BYTES_AT_ONCE:
-        question = await run_in_threadpool(base.decoder.read, body, explains)
+        question = await state.pool.run(base.decoder.read, body, explains)
     else:
         question = base.decoder.read(body, explains)
     if question is None:
         return None
     rows = len(question.ids) * len(question.tasks) * (_ROWS_OF_A_REASON if explains else 1)
     if rows > _ROWS_AT_ONCE:
-        return await run_in_threadpool(_decoded, base, question, explains, request_id)
+        return await state.pool.run(_decoded, base, question, explains, request_id)
     return _decoded(base, question, explains, request_id)
 
 
@@ -168,7 +169,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         error = {"description": "a problem", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
         for path in said["paths"].values():
             for method, operation in path.items():
-                codes = ("401", "403", "429", "500", "503", *(("400", "413", "415", "422") if method == "post" else ()))
+                codes = ("401", "403", "429", "500", "503", *(("400", "408", "413", "415", "422", "504") if method == "post" else ()))
                 operation["responses"] |= dict.fromkeys(codes, error)
         said["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "asked for unless the server was started without keys"}}
         said["security"] = [{"key": []}, {}]

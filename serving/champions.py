@@ -42,6 +42,26 @@ def champions(run: Path, data: str, tasks: Iterable[str]) -> dict[str, Champion]
     return found
 
 
+def champion_versions(run: Path, data: str, tasks: Iterable[str]) -> dict[str, str]:
+    """The version that each task's champion has now; nothing is loaded. Raises: UsageError, ContractError where the registry does not answer."""
+    client, _ = _registry(run)
+    return {task: version for task in tasks if (version := _champion_version(client, run, f"{data}.{task}")) is not None}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a version's artefact lies on this machine, and what to call it."""
+
+    folder: Path
+    told: str
+
+
+def source_of(run: Path, name: str, version: str) -> Source:
+    """Bring a version's artefact here, unread. Raises: ContractError where it is gone."""
+    client, uri = _registry(run)
+    return _source(client, uri, name, version)
+
+
 def _registry(run: Path) -> tuple[Any, str]:
     """A client of the registry, and its address. MLflow is imported here and nowhere else: it is slow, and no request needs it."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
@@ -71,18 +91,22 @@ def _unanswered(run: Path, error: Exception) -> ContractError:
 
 
 def _champion(client: Any, uri: str, run: Path, name: str) -> Champion | None:
+    version = _champion_version(client, run, name)
+    return None if version is None else Champion(_version(client, uri, name, version), version)
+
+
+def _champion_version(client: Any, run: Path, name: str) -> str | None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        version = str(client.get_model_version_by_alias(name, ALIAS).version)
+        return str(client.get_model_version_by_alias(name, ALIAS).version)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise _unanswered(run, error) from None
     except SQLAlchemyError as error:
         raise _unanswered(run, error) from None
-    return Champion(_version(client, uri, name, version), version)
 
 
 def recorded_task(run: Path, name: str, version: str) -> Task:
@@ -91,16 +115,20 @@ def recorded_task(run: Path, name: str, version: str) -> Task:
     return Task.from_json(_version(client, uri, name, version).task)
 
 
-def _version(client: Any, uri: str, name: str, version: str) -> "SavedModel | Space":
+def _source(client: Any, uri: str, name: str, version: str) -> Source:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
         source = client.get_model_version_download_uri(name, version)
-        folder = Path(download_artifacts(artifact_uri=source, tracking_uri=uri))
+        return Source(Path(download_artifacts(artifact_uri=source, tracking_uri=uri)), f"{name} version {version}")
     except (MlflowException, OSError) as error:
         raise ContractError(f"{name} version {version} needs its artefact, found none ({type(error).__name__}); train and register again") from None
-    model = load_artefact(folder, f"{name} version {version}")
+
+
+def _version(client: Any, uri: str, name: str, version: str) -> "SavedModel | Space":
+    source = _source(client, uri, name, version)
+    model = load_artefact(source.folder, source.told)
     if model.name != name:
         raise ContractError(f"{name} version {version} must hold the model {name}, found {model.name}; register it under its own name")
     return model

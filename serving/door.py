@@ -1,5 +1,6 @@
 """What every request passes through: its id, its key, its body's limits, the straight way for what is asked most."""
 
+import asyncio
 import json
 import logging
 import re
@@ -20,7 +21,9 @@ from features.errors import ContractError
 from serving.keys import Keys
 from serving.problems import KEY_ID, REQUEST_ID, cannot_now, problem
 
-MAX_BODY_BYTES = 32 * 2**20
+MAX_BODY_BYTES, BODY_SECONDS = 32 * 2**20, 10.0
+# Requests that a worker holds at once, most of them waiting for their bodies.
+MOST_AT_ONCE = 512
 # The routes whose requests are decoded straight to numbers.
 STRAIGHT = ("/score", "/explain")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,19 +32,23 @@ Answer = Callable[[str, bytes, str], Awaitable[bytes | None]]
 
 
 async def read_body(said: str, receive: Receive) -> bytes:
-    """The whole body; `said` is its length as the caller says it. Raises: 413 before more than the limit is held."""
+    """The whole body; `said` is its length as the caller says it. Raises: 413 before more than the limit is held, 408 for a body that does not come."""
     too_large = HTTPException(413, f"the body must not be larger than {MAX_BODY_BYTES} bytes; send fewer customers at once")
     if said.isdecimal() and int(said) > MAX_BODY_BYTES:
         raise too_large
     parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        size, more = size + len(parts[-1]), message.get("more_body", False)
-        if size > MAX_BODY_BYTES:
-            raise too_large
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                parts.append(message.get("body", b""))
+                size, more = size + len(parts[-1]), message.get("more_body", False)
+                if size > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, f"the body must arrive within {BODY_SECONDS:g} seconds; send it again", {"Connection": "close"}) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -95,6 +102,7 @@ class Door:
     """
 
     def __init__(self, app: ASGIApp, answer: Answer, keys: Keys | None, observe: Callable[[str, int, float], None]) -> None:
+        self.inside = 0
         self.app, self.answer, self.keys, self.observe, self.log = app, answer, keys, observe, logging.getLogger("likeness")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +124,10 @@ class Door:
 
         route = scope["path"].removeprefix(scope.get("root_path", ""))
         is_straight = route in STRAIGHT and scope["method"] == "POST"
+        self.inside += 1
         try:
+            if self.inside > MOST_AT_ONCE:
+                raise HTTPException(503, "too much is asked at once; come again soon", {"Retry-After": "1"})
             if self.keys:
                 scope[KEY_ID] = self.keys.require(headers.get("authorization", ""), route).id
             if is_straight and is_plain_json(headers.get("content-type", ""), headers.get("content-encoding", "identity")):
@@ -141,6 +152,8 @@ class Door:
             if status:
                 raise RuntimeError("a response broke off") from None
             await problem(request_id, 500, "something went wrong here; the log has it under this request_id")(scope, receive, send_with_id)
+        finally:
+            self.inside -= 1
         if not is_straight:
             route = getattr(scope.get("route"), "path", "unknown")
         seconds = time.perf_counter() - begin

@@ -2,21 +2,27 @@
 
 import os
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from serving.scoring import Base
 
 
 @cache
 def _metrics() -> dict[str, Any]:
     """The counters of this process; where PROMETHEUS_MULTIPROC_DIR is set, those of all workers are added up."""
-    from prometheus_client import Counter, Histogram
+    from prometheus_client import Counter, Gauge, Histogram
 
     return {
         "requests": Counter("likeness_requests", "Requests by task and model version", ["task", "version"]),
         "rows": Counter("likeness_rows", "Customers scored by task and model version", ["task", "version"]),
         "unknown": Counter("likeness_unknown_categories", "Categories given that training never saw", ["task", "version"]),
+        "swaps": Counter("likeness_swaps", "New models exchanged or refused, by worker and look", ["task", "outcome"]),
+        "served": Gauge("likeness_served", "Workers that serve this version", ["task", "version"], multiprocess_mode="livesum"),
+        "unanswered": Gauge("likeness_registry_unanswered_seconds", "Since the registry answered last, of the worker that waits longest", multiprocess_mode="livemax"),
         "seconds": Histogram("likeness_request_seconds", "Time to answer by route and status", ["route", "status"])}
 
 
@@ -37,6 +43,23 @@ def count(task: str, version: str, rows: int, unknown: int = 0) -> None:
 def observe(route: str, status: int, seconds: float) -> None:
     """One answer."""
     _labelled("seconds", route, str(status)).observe(seconds)
+
+
+def swapped(task: str, outcome: str) -> None:
+    """A new model was `exchanged` or `refused`."""
+    _labelled("swaps", task, outcome).inc()
+
+
+def unanswered(seconds: float) -> None:
+    """How long the registry has not answered."""
+    _metrics()["unanswered"].set(seconds)
+
+
+def served(before: "Base | None", after: "Base") -> None:
+    """Which versions this worker serves from now on."""
+    for base, is_served in ((before, 0), (after, 1)):
+        for task, version in base.versions().items() if base else ():
+            _labelled("served", task, version).set(is_served)
 
 
 async def answer_metrics(scope: Scope, receive: Receive, send: Send) -> None:

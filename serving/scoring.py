@@ -158,6 +158,10 @@ class Base:
     spaces: dict[str, SpaceBase] = field(default_factory=dict)
     withheld: Withheld | None = None
 
+    def versions(self) -> dict[str, str]:
+        """Each task that is served, and in which version."""
+        return {name: task.version for name, task in self.tasks.items()} | {name: space.version for name, space in self.spaces.items()}
+
     def withheld_among(self, customers: Sequence[str]) -> frozenset[int]:
         """The places of those who must not be scored any more. Raises: ContractError where that cannot be known."""
         return self.withheld.among(customers) if self.withheld else frozenset()

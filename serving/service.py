@@ -11,10 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from features.errors import LikenessError
 from serving.api import State, create_app
 from serving.keys import Keys
-from serving.metrics import answer_metrics
+from serving.metrics import answer_metrics, served
 from serving.scoring import open_base
+from serving.swap import Watcher, warm
 
 _run = Path(os.environ.get("LIKENESS_RUN", "out"))
+_watch_seconds = float(os.environ.get("LIKENESS_WATCH_SECONDS", "5"))
 _workers = int(os.environ.get("LIKENESS_WORKERS", "2"))
 # Keys are asked for unless it was said explicitly that they are not.
 _state = State(keys=None if os.environ.get("LIKENESS_WITHOUT_KEYS") == "1" else Keys(_run, 1 / _workers), run=_run)
@@ -51,9 +53,13 @@ class LikenessService:
         logging.getLogger("likeness").setLevel(logging.INFO)
         try:
             _state.base = open_base(_run)
+            warm(_state.base)
+            served(None, _state.base)
         except LikenessError as error:
-            # The run was whole when the server started. A worker that dies would be started again for ever; this one stays unready.
+            # The run was whole when the server started. A worker that dies would be started again for ever; this one stays unready until it can.
             logging.getLogger("likeness").error("the models cannot be loaded: %s", error)
+        if _watch_seconds:
+            Watcher(_run, _state, _watch_seconds).start()
 
     def __is_ready__(self) -> bool:
         """GET /readyz: whether verified models are in memory."""

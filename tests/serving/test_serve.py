@@ -161,6 +161,7 @@ def service(monkeypatch, tmp_path):
     """The service's module, with nothing loaded before or after."""
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "true")
+    monkeypatch.setenv("LIKENESS_WATCH_SECONDS", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from serving import service
