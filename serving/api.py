@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from serving import reasons
 from serving.alike import SpaceBase
@@ -19,19 +19,26 @@ from serving.keys import Keys
 from serving.metrics import count, observe
 from serving.pool import Pool
 from serving.problems import KEY_ID, handle_errors, request_id_of
+from serving.profile import dictionary, profile, what_if
 from serving.scoring import Answers, Base, TaskBase
 from serving.shapes import (
     AudienceRequest,
     AudienceResponse,
     ExplainRequest,
     ExplainResponse,
+    FeaturesResponse,
     ModelsResponse,
     Problem,
+    ProfileRequest,
+    ProfileResponse,
+    ReportsResponse,
     ScoreRequest,
     ScoreResponse,
+    WhatIfRequest,
+    WhatIfResponse,
 )
 
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 # Up to here the event loop works by itself, since handing over to a thread costs more: bytes to decode, and rows to score, of which one explained is worth many.
 _BYTES_AT_ONCE, _ROWS_AT_ONCE, _ROWS_OF_A_REASON = 2**16, 32, 16
 
@@ -80,6 +87,29 @@ def create_app(state: State) -> Door:
         base = state.require()
         served: list[TaskBase | SpaceBase] = [*base.tasks.values(), *base.spaces.values()]
         return JSONResponse({"request_id": request_id_of(request), "models": [_model(task) for task in served]})
+
+    @app.post("/profile", response_model=ProfileResponse, summary="One customer's portrait and latest scores")
+    async def portrait(asked: ProfileRequest, request: Request) -> Response:
+        return JSONResponse({"request_id": request_id_of(request), **await state.pool.run(profile, state.require(), asked.customer_id, asked.language)})
+
+    @app.post("/whatif", response_model=WhatIfResponse, summary="What a model would say of a customer otherwise; not what would happen")
+    async def otherwise(asked: WhatIfRequest, request: Request) -> Response:
+        return await state.pool.run(_what_if, state.require(), asked, request_id_of(request))
+
+    @app.get("/features", response_model=FeaturesResponse, summary="The data dictionary")
+    async def features(request: Request) -> Response:
+        return JSONResponse({"request_id": request_id_of(request), "features": dictionary(state.require())})
+
+    @app.get("/reports", response_model=ReportsResponse, summary="The marketers' pages")
+    async def reports(request: Request) -> Response:
+        return JSONResponse({"request_id": request_id_of(request), "reports": sorted(_reports(state))})
+
+    @app.get("/reports/{name}", response_class=HTMLResponse, summary="One page")
+    async def report(name: str) -> Response:
+        # Only what the folder lists: no path is made of what a caller writes.
+        if (path := _reports(state).get(name)) is None:
+            raise HTTPException(404, "there is no such page; GET reports lists them")
+        return HTMLResponse(path.read_bytes())
 
     return Door(app, partial(_straight, state), state.keys, observe)
 
@@ -132,6 +162,21 @@ def _told(request_id: str, tasks: list[TaskBase], ids: list[str], answers: list[
     return msgspec.json.encode({"request_id": request_id, "results": by_task[0] if len(by_task) == 1 else [result for results in zip(*by_task, strict=True) for result in results]})
 
 
+def _what_if(base: Base, asked: WhatIfRequest, request_id: str) -> Response:
+    [task] = base.require_tasks([asked.task])
+    customer = (asked.customer.customer_id, asked.customer.features)
+    base.require_features([customer], [task])
+    answers, changes, note = what_if(base, task, customer, asked.changes, asked.language)
+    results = task.results([customer[0]] * len(answers.why), answers, asked.language)
+    count(task.task, task.version, len(results))
+    return JSONResponse({
+        "request_id": request_id, "is_causal": False, "note": note, "changes": changes, "before": results[0], "after": results[1] if len(results) > 1 else None})
+
+
+def _reports(state: State) -> dict[str, Path]:
+    return {path.name: path for path in (state.run / "reports").glob("*.html")} if state.run else {}
+
+
 def _audience(state: State, asked: AudienceRequest, request: Request) -> Response:
     space, request_id = state.require().require_space(asked.task), request_id_of(request)
     found = space.audience(asked.seeds, asked.reach, asked.similarity)
@@ -156,7 +201,7 @@ def _model(task: TaskBase | SpaceBase) -> dict[str, Any]:
 def _own_words(base: Base | None) -> set[str]:
     """Names that an error may repeat: the fields of the requests and the features of the models."""
     names = {column.name for task in base.tasks.values() for column in task.model.columns} if base else set()
-    return names | {"tasks", "customers", "customer_id", "features", "language", "top", "seeds", "reach", "similarity", "task"}
+    return names | {"tasks", "customers", "customer_id", "features", "language", "top", "seeds", "reach", "similarity", "task", "customer", "changes"}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
@@ -167,9 +212,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
             name: schema for name, schema in said["components"]["schemas"].items() if name not in ("HTTPValidationError", "ValidationError")}
         said["components"]["schemas"]["Problem"] = Problem.model_json_schema()
         error = {"description": "a problem", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        for path in said["paths"].values():
+        for route, path in said["paths"].items():
             for method, operation in path.items():
-                codes = ("401", "403", "429", "500", "503", *(("400", "408", "413", "415", "422", "504") if method == "post" else ()))
+                codes = ("401", *(("404", "422") if "{" in route else ()), "403", "429", "500", "503", *(("400", "408", "413", "415", "422", "504") if method == "post" else ()))
                 operation["responses"] |= dict.fromkeys(codes, error)
         said["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "asked for unless the server was started without keys"}}
         said["security"] = [{"key": []}, {}]

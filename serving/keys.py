@@ -20,7 +20,8 @@ from features.files import write_json
 
 # `admin` opens every door.
 SCOPES = ("score", "audience", "profile", "reports", "admin")
-OF_ROUTE = {"/score": "score", "/explain": "score", "/models": "score", "/audience": "audience"}
+_OF_ROUTE = {
+    "/score": "score", "/explain": "score", "/whatif": "score", "/models": "score", "/audience": "audience", "/profile": "profile", "/features": "reports", "/reports": "reports"}
 FILE = "keys.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -94,7 +95,7 @@ class Keys:
         key = self._by_digest.get(_digest(secret)) if scheme.lower() == "bearer" else None
         if key is None:
             raise HTTPException(401, "a valid key is required: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
-        needed = OF_ROUTE.get(route)
+        needed = "reports" if route.startswith("/reports/") else _OF_ROUTE.get(route)
         if needed is not None and needed not in key.scopes and "admin" not in key.scopes:
             raise HTTPException(403, f"this key may not ask here: that needs the scope {needed}")
         if key.per_second is not None:

@@ -41,6 +41,25 @@ class ExplainRequest(ScoreRequest):
     top: Annotated[int, Field(ge=1, le=MAX_TOP)] = 5
 
 
+class ProfileRequest(_Strict):
+    """Whose portrait. The id stands in the body, since addresses are logged on their way."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"customer_id": "1123", "language": "zh"}]})
+    customer_id: Id
+    language: Literal["en", "zh"] = "en"
+
+
+class WhatIfRequest(_Strict):
+    """One customer and what to suppose of the features that can be acted on, within what training observed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [
+        {"task": "churn", "customer": {"customer_id": "1123"}, "changes": {"discount_share_28d": 0.2}}]})
+    task: Text
+    customer: Customer
+    changes: Annotated[dict[Text, FiniteFloat | Text], Field(min_length=1, max_length=20)]
+    language: Literal["en", "zh"] = "en"
+
+
 class AudienceRequest(_Strict):
     """Seeds, and how far to go: the `reach` most alike, or all with at least that `similarity` (likeness, 0 to 1). One of the two."""
 
@@ -79,6 +98,8 @@ class Reason(BaseModel):
     label: str
     value: float | str | None
     average: float | str | None
+    band_average: float | str | None = Field(description="the average of those in the same band")
+    is_actionable: bool = Field(description="whether a marketer can act on it")
     contribution: float
     sentence: str
 
@@ -89,6 +110,82 @@ class Explained(Result):
     base_log_odds: float | None
     log_odds: float | None
     reasons: list[Reason]
+
+
+class Known(BaseModel):
+    """What is known of one feature."""
+
+    feature: str
+    label: str
+    value: float | str | None
+    unit: str
+    text: str
+
+
+class KnownFamily(BaseModel):
+    """A family of features."""
+
+    family: str
+    features: list[Known]
+
+
+class ProfileResponse(BaseModel):
+    """A customer's portrait by family, and the latest score of every task. Sensitive features are not shown."""
+
+    request_id: str
+    customer_id: str
+    as_of: str
+    found: bool
+    families: list[KnownFamily]
+    scores: list[Result]
+
+
+class Change(BaseModel):
+    """What was supposed of a feature."""
+
+    feature: str
+    label: str
+    before: float | str | None
+    after: float | str
+
+
+class WhatIfResponse(BaseModel):
+    """The model's answer for the customer as they are and as supposed; `note` says what that is not. `after` is null where nobody was found."""
+
+    request_id: str
+    is_causal: Literal[False] = False
+    note: str
+    changes: list[Change]
+    before: Result
+    after: Result | None
+
+
+class Entry(BaseModel):
+    """A feature in the data dictionary."""
+
+    name: str
+    family: str
+    unit: str
+    label_en: str
+    label_zh: str
+    is_actionable: bool
+    is_sensitive: bool
+    is_treatment: bool
+    tasks: list[str]
+
+
+class FeaturesResponse(BaseModel):
+    """The data dictionary of the models that are served."""
+
+    request_id: str
+    features: list[Entry]
+
+
+class ReportsResponse(BaseModel):
+    """The pages of the run, by name: GET reports/NAME."""
+
+    request_id: str
+    reports: list[str]
 
 
 class ScoreResponse(BaseModel):

@@ -82,7 +82,8 @@ def test_models_lists_what_is_served_and_what_it_takes(client, models):
 def test_the_document_describes_requests_answers_and_errors(client):
     said = client.get("/v1/openapi.json").json()
     assert said["info"]["title"] == "Likeness" and said["info"]["version"] == api.API_VERSION
-    assert set(said["paths"]) == {"/score", "/explain", "/audience", "/models"} and said["servers"] == [{"url": "/v1"}]
+    assert set(said["paths"]) == {
+        "/score", "/explain", "/audience", "/models", "/profile", "/whatif", "/features", "/reports", "/reports/{name}"} and said["servers"] == [{"url": "/v1"}]
     schemas, post = said["components"]["schemas"], said["paths"]["/score"]["post"]
     assert {"Problem", "ScoreRequest", "Customer", "Result", "Reason"} <= set(schemas) and "HTTPValidationError" not in schemas
     for code in ("400", "413", "415", "422", "500"):

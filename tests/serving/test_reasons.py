@@ -63,7 +63,7 @@ def test_a_sensitive_feature_is_never_named_valued_or_averaged(told):
 
 
 def test_what_adds_nothing_is_no_reason(models):
-    said = reasons(models["churn"], np.zeros(6), np.array([0.0, -0.2, 0.0, 0.1, 0.0, 0.3]), "en", 5)
+    said = reasons(models["churn"], np.zeros(6), np.array([0.0, -0.2, 0.0, 0.1, 0.0, 0.3]), 0.0, "en", 5)
     assert [(reason["feature"], reason["contribution"]) for reason in said] == [
         ("days_since_last_purchase", -0.2), ("discount_share_28d", 0.1), ("not_shown", 0.3), ("other", 0.0)]
 
