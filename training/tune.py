@@ -1,12 +1,23 @@
 """Tuning: Optuna studies that can be stopped at any trial and end with the same result."""
 
 import math
+import os
+import socket
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from features.errors import UsageError
 from features.files import written_whole
 from training.recipes import SEED
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+_WORKER = "worker"
 
 
 def make_storage(path: Path) -> str:
@@ -28,28 +39,47 @@ def tuned(
     """Minimise `loss` over `trials` complete trials; give the best parameters and the history.
 
     The study is kept in `storage` under `name`, which must name everything that the loss depends on. Trials already complete are not
-    repeated; one that was running when the process died is set aside. The sampler is seeded by the number of complete trials, so a
-    study that was stopped goes on as if it had not been. A trial that raises or gives NaN fails, and the study goes on.
+    repeated; one whose process died is set aside. The sampler is seeded by the number of complete trials, so a study that was stopped
+    goes on as if it had not been. A trial that raises or gives NaN fails, and the study goes on.
+    Several processes may work on one study, and end it together with exactly `trials`; then the order, and so the result, is theirs.
+    Raises: UsageError for a study of another kind under the same name.
     """
     import optuna
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+    if study.directions != [optuna.study.StudyDirection.MINIMIZE]:
+        found = ", ".join(direction.name.lower() for direction in study.directions)
+        raise UsageError(f"OTHER_OBJECTIVE: the study {name} must minimise one loss, found one to {found} under its name; name another database in LIKENESS_OPTUNA_STORAGE")
+    is_file = storage.startswith("sqlite")
     failures = 0
     last_error: Exception | None = None
     while (n_done := len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))) < trials and failures <= trials:
-        study.sampler = optuna.samplers.TPESampler(seed=SEED + n_done + 1000 * failures, multivariate=False)
-        if n_done == 0 and not failures and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        running = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_at_work(trial, is_file) or _set_aside(study, trial)]
+        if n_done + len(running) >= trials:
+            # Others work on the last ones; should one of them die, it is begun anew.
+            time.sleep(0.2)
+            continue
+        study.sampler = optuna.samplers.TPESampler(seed=SEED + n_done + 1000 * failures + 1_000_003 * len(running), multivariate=False)
+        if n_done == 0 and not failures and not running and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(first)
         trial = study.ask()
+        trial.set_user_attr(_WORKER, _worker())
+        ahead = [one for one in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)) if one.number < trial.number]
+        if len(ahead) >= trials:
+            # Two processes saw room for one: the later number gives way.
+            study.tell(trial, state=TrialState.FAIL)
+            continue
         try:
             value = loss(suggest(trial))
         except Exception as error:
             last_error = error
             value = math.nan
+        except BaseException:
+            # Stopped by hand: this process lives on, and would be waited for.
+            study.tell(trial, state=TrialState.FAIL)
+            raise
         if math.isfinite(value):
             study.tell(trial, value)
             on_trial(n_done + 1, value)
@@ -62,3 +92,36 @@ def tuned(
     # Numbered by place: a trial that was cut off took a number with it.
     history = [{"trial": i, "loss": trial.value, **trial.params} for i, trial in enumerate(complete)]
     return dict(study.best_params), history
+
+
+def _worker() -> str:
+    """This process: its machine, its number, and when it began, since numbers are used again."""
+    return f"{socket.gethostname()} {os.getpid()} {_began(os.getpid())}"
+
+
+def _began(process: int) -> str:
+    """When a process began, in the kernel's ticks; empty where there is none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _is_at_work(trial: "FrozenTrial", is_file: bool) -> bool:
+    """Whether a running trial's process lives. A file is of this machine alone; of another machine at a server nothing is known: it has an hour.
+
+    A trial in its first moments, which no process has signed yet, has ten seconds.
+    """
+    host, _, process = str(trial.user_attrs.get(_WORKER, "")).partition(" ")
+    if host == socket.gethostname():
+        number, _, began = process.partition(" ")
+        return _began(int(number)) == began
+    return trial.datetime_start is not None and (datetime.now() - trial.datetime_start).total_seconds() < (10 if not host else 0 if is_file else 3600)
+
+
+def _set_aside(study: "Study", trial: "FrozenTrial") -> bool:
+    """Fail a trial whose process died, so that it is begun anew; another process may have done so."""
+    from optuna.trial import TrialState
+
+    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return False

@@ -1,11 +1,18 @@
 """Tuning: stopped anywhere, it goes on and ends with the same result; one bad trial does not end it."""
 
 import math
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import optuna
 import pytest
 
-from training.tune import tuned
+from features.errors import UsageError
+from training import tune
+from training.tune import make_storage, tuned
 
 FIRST = {"x": 0.9}
 
@@ -86,3 +93,78 @@ def test_a_loss_that_never_works_is_a_bug_with_its_cause(tmp_path):
     with pytest.raises(RuntimeError, match="none of") as caught:
         tuned(storage(tmp_path), "s", 3, FIRST, suggest, broken, quiet)
     assert isinstance(caught.value.__cause__, KeyError)
+
+def test_a_study_of_another_objective_under_the_name_is_refused(tmp_path):
+    optuna.create_study(storage=storage(tmp_path), study_name="s", direction="maximize")
+    with pytest.raises(UsageError, match="OTHER_OBJECTIVE: the study s .*maximize"):
+        tuned(storage(tmp_path), "s", 2, FIRST, suggest, square, quiet)
+
+
+WORKER = """
+import sys, time
+from training.tune import tuned
+def loss(params):
+    time.sleep(0.01)
+    return (params["x"] - 0.3) ** 2
+tuned(sys.argv[1], "s", int(sys.argv[2]), {"x": 0.9}, lambda trial: {"x": trial.suggest_float("x", -2.0, 2.0)}, loss, lambda n, value: print(n, flush=True))
+"""
+
+
+def worker(address, trials):
+    return subprocess.Popen([sys.executable, "-c", WORKER, address, str(trials)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+
+
+def states(address):
+    found = [trial.state.name for trial in optuna.load_study(study_name="s", storage=address).trials]
+    return {state: found.count(state) for state in set(found)}
+
+
+def test_two_processes_end_a_study_together_with_just_so_many_trials(tmp_path):
+    address = make_storage(tmp_path / "a.db")
+    both = [worker(address, 30) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert states(address)["COMPLETE"] == 30
+    assert "RUNNING" not in states(address)
+    assert min(map(len, said)) > 0, "both took part"
+
+
+def test_a_trial_of_a_process_that_died_is_begun_anew_and_one_of_a_living_process_is_left(tmp_path):
+    study = optuna.create_study(storage=storage(tmp_path), study_name="s")
+    alive, dead, elsewhere = study.ask(), study.ask(), study.ask()
+    alive.set_user_attr("worker", tune._worker())
+    dead.set_user_attr("worker", f"{tune._worker()}0")
+    elsewhere.set_user_attr("worker", "another-machine 17 4")
+    assert [tune._is_at_work(trial, is_file=False) for trial in study.get_trials()] == [True, False, True]
+    assert [tune._is_at_work(trial, is_file=True) for trial in study.get_trials()] == [True, False, False], "a file is of this machine alone"
+    _, history = tuned(storage(tmp_path), "s", 6, FIRST, suggest, lambda params: ends(study, alive) or square(params), quiet)
+    assert len(history) == 6
+    assert states(storage(tmp_path)) == {"COMPLETE": 6, "FAIL": 2}
+
+
+def ends(study, trial):
+    """The other process ends its trial while this one works on its own."""
+    study.tell(trial, 0.5, skip_if_finished=True)
+
+
+@pytest.mark.slow
+def test_200_trials_killed_five_times_end_with_just_200_complete(tmp_path):
+    address, lot = make_storage(tmp_path / "a.db"), random.Random(4)
+    kept = 0
+    for _ in range(5):
+        process = worker(address, 200)
+        for _ in range(lot.randint(5, 30)):
+            process.stdout.readline()
+        time.sleep(lot.random() * 0.05)
+        process.kill()
+        process.communicate()
+        done = states(address).get("COMPLETE", 0)
+        assert kept < done < 200, "no complete trial is lost, and each run adds some"
+        kept = done
+    process = worker(address, 200)
+    assert len(process.communicate(timeout=300)[0].split()) == 200 - kept
+    assert process.returncode == 0
+    found = states(address)
+    assert found["COMPLETE"] == 200
+    assert found.get("RUNNING", 0) == 0
+    assert found.get("FAIL", 0) <= 5
