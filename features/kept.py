@@ -59,6 +59,12 @@ def open_kept(data: str, run: Path) -> tuple[Dataset, list[Finding], str, bool]:
     return *_read(folder), key, False
 
 
+def clean_tables(run: Path) -> Dataset | None:
+    """The clean tables that a run folder keeps; None where it has none."""
+    folders = sorted((run / "features" / "clean").glob("*/dataset.json"))
+    return _read(folders[0].parent)[0] if folders else None
+
+
 def _write(dataset: Dataset, findings: list[Finding], folder: Path) -> None:
     """Write aside and rename, so that the folder is whole or not there; older ones give way."""
     from features.engine import write_table

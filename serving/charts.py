@@ -24,10 +24,11 @@ def _axes(width: int, height: int, left: int, x_label: str, y_label: str, most: 
     return parts
 
 
-def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> Markup:
+def _svg(width: int, height: int, title: str, parts: Sequence[str], style: str = "") -> Markup:
     # Everything in `parts` is a number formatted here or escaped text.
+    own = f' style="{style}"' if style else ""
     return Markup(
-        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}" font-size="12" fill="{SOFT}">{"".join(parts)}</svg>')
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}" font-size="12" fill="{SOFT}"{own}>{"".join(parts)}</svg>')
 
 
 def curves(lines: Sequence[tuple[str, str, Sequence[Point]]], x_label: str, y_label: str) -> Markup:
@@ -130,3 +131,41 @@ def columns(rows: Sequence[tuple[str, float]], title: str) -> Markup:
             edge = {"start": x, "end": x + step, "middle": x + step / 2}[anchor]
             parts.append(f'<text x="{edge:.1f}" y="130" text-anchor="{anchor}" fill="{INK}">{escape(name)}</text>')
     return _svg(width, height, title, parts)
+
+
+def heat(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[float | None, str]]]], title: str) -> Markup:
+    """A table of cells, each (0 to 1, its text), darker the more; None is left white with its text."""
+    left, step, tall = 118, max(46, *(10 + 7 * len(name) for name in columns)) if columns else 46, 26
+    width = left + step * max(len(columns), 1) + 4
+    parts = [f'<text x="{left + i * step + step / 2:.1f}" y="14" text-anchor="middle" font-size="11">{escape(name)}</text>' for i, name in enumerate(columns)]
+    for j, (name, cells) in enumerate(rows):
+        y = 22 + j * tall
+        parts.append(f'<text x="{left - 8}" y="{y + 17}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
+        for i, (value, text) in enumerate(cells):
+            x, dark = left + i * step, 0.0 if value is None else min(max(value, 0.0), 1.0)
+            parts.append(f'<rect x="{x}" y="{y}" width="{step - 2}" height="{tall - 2}" fill="{OURS}" fill-opacity="{dark:.3f}" stroke="#e3e7ea"/>')
+            parts.append(f'<text x="{x + step / 2 - 1:.1f}" y="{y + 17}" text-anchor="middle" font-size="11" fill="{"#fff" if dark > .55 else INK}">{escape(text)}</text>')
+    # Cells keep their size, so that numbers stay readable: what is wider than the page scrolls in its frame.
+    return _svg(width, 26 + tall * len(rows), title, parts, f"width:{width}px;max-width:none")
+
+
+def ranged(rows: Sequence[tuple[str, float, float, float, str]], title: str) -> Markup:
+    """Horizontal bars of (name, middle, low, high, text) from nothing, to either side, each with a line for its interval."""
+    if not rows:
+        return Markup("")
+    width, step, left, right = 660, 30, 250, 60
+    least, most = min(0.0, *(low for _, _, low, _, _ in rows)), max(1e-9, *(high for _, _, _, high, _ in rows))
+
+    def at(value: float) -> float:
+        return left + (value - least) / (most - least) * (width - left - right)
+
+    parts = []
+    for i, (name, middle, low, high, text) in enumerate(rows):
+        y = 4 + i * step
+        begin, end = sorted((at(0), at(middle)))
+        parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
+        parts.append(f'<rect x="{begin:.1f}" y="{y + 2}" width="{max(end - begin, 1):.1f}" height="18" rx="2" fill="{OURS}" fill-opacity="0.75"/>')
+        parts.append(f'<line x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{y + 11}" y2="{y + 11}" stroke="{INK}" stroke-width="1.5"/>')
+        parts.append(f'<text x="{at(max(high, middle)) + 6:.1f}" y="{y + 16}" fill="{INK}">{escape(text)}</text>')
+    parts.append(f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="0" y2="{step * len(rows) + 4}" stroke="{SOFT}"/>')
+    return _svg(width, step * len(rows) + 8, title, parts)

@@ -26,6 +26,12 @@ def words_of(language: str) -> dict[str, Any]:
     return tomllib.loads((_FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
 
 
+@cache
+def base_words(language: str) -> dict[str, Any]:
+    """The words of the pages of the whole base."""
+    return tomllib.loads((_FOLDER / f"base.{language}.toml").read_text(encoding="utf-8"))
+
+
 class Voice:
     """One language and one calendar: `say` fills a sentence, the rest writes values as its readers do."""
 
@@ -53,7 +59,11 @@ class Voice:
 
     def named(self, labels: Mapping[str, str]) -> str:
         """A label by language; Chinese stands apart from digits and Latin letters, as in every sentence here."""
-        return _BETWEEN.sub(" ", labels["zh"]) if self.language == "zh" else labels["en"]
+        return self.spaced(labels[self.language])
+
+    def spaced(self, text: str) -> str:
+        """A text of the data's dictionary as this language sets it."""
+        return _BETWEEN.sub(" ", text) if self.language == "zh" else text
 
     def kind(self, name: str) -> str:
         """What a kind of event is called; one that nobody knows here, as the data name it."""

@@ -68,7 +68,7 @@ def read_scores(dataset: Dataset, paths: Iterable[Path]) -> dict[str, ir.Table]:
     """
     import pandas as pd
 
-    parts: dict[str, list[Any]] = {}
+    told: list[tuple[str, Any]] = []
     for path in paths:
         frame = read_given(path, ("customer_id", "as_of")).to_pandas()
         if "task" not in frame and "model" not in frame:
@@ -80,10 +80,21 @@ def read_scores(dataset: Dataset, paths: Iterable[Path]) -> dict[str, ir.Table]:
         if odd.any():
             raise ContractError(f"{path.name} needs a customer_id and an as_of such as 2026-01-31T00:00:00Z in every row, found {int(odd.sum()):,} without "
                                 f"(the first in row {int(odd.to_numpy().argmax()) + 1}); correct or remove them")
-        for column in (name for name, unit in SCORES.items() if unit != TEXT and name in frame):
-            frame[column] = pd.to_numeric(frame[column], errors="coerce")
-        for task, rows in frame.groupby("task"):
-            parts.setdefault(str(task), []).append(rows[["customer_id", "as_of", *(column for column in SCORES if column in rows)]])
+        told += [(str(task), rows) for task, rows in frame.groupby("task")]
+    return score_tables(dataset, told)
+
+
+def score_tables(dataset: Dataset, told: Iterable[tuple[str, Any]]) -> dict[str, ir.Table]:
+    """Scores in the engine, from pairs of a task and its frame (customer_id, as_of and columns of SCORES). Raises: ContractError for a customer who is told twice."""
+    import pandas as pd
+
+    parts: dict[str, list[Any]] = {}
+    for task, frame in told:
+        rows = frame[["customer_id", "as_of", *(column for column in SCORES if column in frame)]].copy()
+        rows["as_of"] = pd.to_datetime(rows["as_of"], utc=True).dt.tz_localize(None).dt.as_unit("us")
+        for column in (name for name, unit in SCORES.items() if unit != TEXT and name in rows):
+            rows[column] = pd.to_numeric(rows[column], errors="coerce")
+        parts.setdefault(task, []).append(rows)
     tables = {}
     for task, frames in parts.items():
         whole = pd.concat(frames).drop_duplicates()
