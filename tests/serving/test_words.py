@@ -9,7 +9,7 @@ from serving import words as module
 from serving.words import LANGUAGES, Voice, words_of
 
 HAN = "\u4e00-\u9fff"
-FILES = ("{}", "outcomes.{}")
+FILES = ("{}", "outcomes.{}", "base.{}")
 
 
 def flat(value, place=""):
