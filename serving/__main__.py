@@ -34,6 +34,10 @@ def main() -> None:
         epilog="example: python -m serving withhold 352 1123")
     withhold.add_argument("ids", metavar="ID", nargs="*", help="a customer, as the data name it")
     withhold.add_argument("--file", type=Path, metavar="FILE", help="a file of customer ids")
+    drift = commands.add_parser(
+        "drift", help="how far the base has moved from what each model learned from", description="The population stability index of each feature, the base against training.",
+        epilog="example: python -m serving drift --run out")
+    drift.add_argument("--out", type=Path, metavar="FILE", help="a .json file")
     report = commands.add_parser(
         "report", help="the marketers' reports", description="Write what the models found, for people who do not code.",
         epilog="example: python -m serving report --out reports --lang zh")
@@ -66,11 +70,11 @@ def main() -> None:
         command.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of reasons and pages (default: en)")
     for command in (score, audience):
         command.add_argument("--pseudonyms", action="store_true", help="keyed pseudonyms instead of ids, to hand on without handing on who it is")
-    for command in (score, serve, report, publish, audience, outcomes, withhold):
+    for command in (score, serve, report, publish, audience, outcomes, withhold, drift):
         command.add_argument("--run", type=Path, default=Path("out"), metavar="OUT", help=_RUN)
     given = parser.parse_args()
     {"score": _score, "serve": _serve, "report": _report, "publish": _publish, "audience": _audience, "outcomes": _outcomes, "keys": _keys,
-     "withhold": _withhold}[given.command](given)
+     "withhold": _withhold, "drift": _drift}[given.command](given)
 
 
 def _score(given: argparse.Namespace) -> None:
@@ -124,6 +128,23 @@ def _keys(given: argparse.Namespace) -> None:
         for key in read_keys(given.run):
             limit = "" if key.per_second is None else f", {key.per_second:g} a second"
             print(f"{key.id}  {key.name}: {', '.join(key.scopes)}{limit}, made {key.created_at}" + (f", ended {key.revoked_at}" if key.revoked_at else ""))
+
+
+def _drift(given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from serving.drift import drift_rows, write_drift
+    from serving.scoring import open_base
+
+    base = open_base(given.run)
+    table = Table("task", "version", "feature", "PSI", "", title=f"{base.info.data} as of {base.info.as_of[:10]} against training")
+    for row in drift_rows(base):
+        table.add_row(row["task"], row["version"], row["feature"], f"{row['psi']:.3f}", row["says"])
+    Console().print(table)
+    if given.out:
+        write_drift(base, given.out)
+        print(given.out)
 
 
 def _withhold(given: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from serving.audit import audit
 from serving.decoding import Question
 from serving.door import Door, StrictRoute
 from serving.keys import Keys
-from serving.metrics import count, observe
+from serving.metrics import count, count_scores, observe
 from serving.pool import Pool
 from serving.problems import KEY_ID, handle_errors, request_id_of
 from serving.profile import dictionary, profile, what_if
@@ -159,6 +159,7 @@ def _told(request_id: str, tasks: list[TaskBase], ids: list[str], answers: list[
                 result |= more
         by_task.append(results)
         count(task.task, task.version, len(ids), answer.n_unknown_categories)
+        count_scores(task.task, task.version, results)
     return msgspec.json.encode({"request_id": request_id, "results": by_task[0] if len(by_task) == 1 else [result for results in zip(*by_task, strict=True) for result in results]})
 
 

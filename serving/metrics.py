@@ -1,11 +1,16 @@
 """What is counted, and GET /metrics. Labels are tasks, versions and routes: nothing that a caller writes."""
 
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from serving.drift import input_drift
 
 if TYPE_CHECKING:
     from serving.scoring import Base
@@ -23,6 +28,9 @@ def _metrics() -> dict[str, Any]:
         "swaps": Counter("likeness_swaps", "New models exchanged or refused, by worker and look", ["task", "outcome"]),
         "served": Gauge("likeness_served", "Workers that serve this version", ["task", "version"], multiprocess_mode="livesum"),
         "unanswered": Gauge("likeness_registry_unanswered_seconds", "Since the registry answered last, of the worker that waits longest", multiprocess_mode="livemax"),
+        "scores": Counter("likeness_scores", "Customers scored, by tenth of the base: even where those asked about are like the base", ["task", "version", "tenth"]),
+        "drift": Gauge("likeness_input_drift", "Population stability index of a feature, the base against training", ["task", "feature"], multiprocess_mode="mostrecent"),
+        "as_of": Gauge("likeness_base_as_of_timestamp_seconds", "The moment that the base describes", multiprocess_mode="mostrecent"),
         "seconds": Histogram("likeness_request_seconds", "Time to answer by route and status", ["route", "status"])}
 
 
@@ -38,6 +46,12 @@ def count(task: str, version: str, rows: int, unknown: int = 0) -> None:
     _labelled("rows", task, version).inc(rows)
     if unknown:
         _labelled("unknown", task, version).inc(unknown)
+
+
+def count_scores(task: str, version: str, results: Sequence[Mapping[str, Any]]) -> None:
+    """Where in the base those stand who were scored."""
+    for tenth, n in Counter(min(result["score"] // 10, 9) for result in results if result["found"]).items():
+        _labelled("scores", task, version, str(tenth)).inc(n)
 
 
 def observe(route: str, status: int, seconds: float) -> None:
@@ -56,10 +70,14 @@ def unanswered(seconds: float) -> None:
 
 
 def served(before: "Base | None", after: "Base") -> None:
-    """Which versions this worker serves from now on."""
+    """Which versions this worker serves from now on, how old their base is, and how far it has moved from training."""
     for base, is_served in ((before, 0), (after, 1)):
         for task, version in base.versions().items() if base else ():
             _labelled("served", task, version).set(is_served)
+    _metrics()["as_of"].set(datetime.fromisoformat(after.info.as_of).timestamp())
+    for name, one in after.tasks.items():
+        for feature, index in input_drift(one).items():
+            _labelled("drift", name, feature).set(index)
 
 
 async def answer_metrics(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,70 @@
+"""Drift: how far the customers scored last, and the customers asked about, are from those that a model learned from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from serving.scoring import Base, TaskBase
+    from training.saved_model import Column
+
+Array = NDArray[np.float64]
+# Of the population stability index: what is usually called a shift, and a large one (Siddiqi 2006).
+SHIFTED, LARGE = 0.1, 0.25
+# A saved model remembers eleven quantiles, from the 5th to the 95th percentile.
+_LEVELS = np.linspace(0.05, 0.95, 11)
+
+
+def input_drift(task: "TaskBase") -> dict[str, float]:
+    """The population stability index of each feature, base against training, what is unknown being a class of its own; strongest first.
+
+    Coarse where a feature has few values, whose quantiles fall together: up to a few hundredths are the rounding's. Empty: features of which training kept nothing.
+    """
+    shares, quantiles = task.model.reference.get("shares", {}), task.model.reference.get("quantiles", {})
+    found = {}
+    for column, values in zip(task.model.columns, task.x.T, strict=True):
+        if column.name in shares and (column.is_category or column.name in quantiles):
+            expected, actual = _classes(column, shares[column.name], quantiles.get(column.name, []), values)
+            found[column.name] = round(stability(expected, actual, len(values)), 4)
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def stability(expected: Array, actual: Array, n: int) -> float:
+    """Population stability index of two distributions over the same classes; a class that is empty here counts as half a customer."""
+    least = 0.5 / max(n, 1)
+    one, other = np.maximum(expected, least), np.maximum(actual, least)
+    return float(((other - one) * np.log(other / one)).sum())
+
+
+def _classes(column: "Column", shares: dict[str, float], quantiles: list[float], values: Array) -> tuple[Array, Array]:
+    """Shares of training and of the base over the same classes: unknown first, then bins of a number or levels of a category."""
+    n, unknown = max(len(values), 1), np.isnan(values)
+    known = values[~unknown]
+    if column.is_category:
+        counts = np.bincount(known.astype(np.int64), minlength=len(column.levels)) / n
+        told = [j for j, level in enumerate(column.levels) if level in shares]
+        then, now = [shares[column.levels[j]] for j in told], [float(counts[j]) for j in told]
+    else:
+        # Quantiles that fall together are one edge, at the highest of their levels.
+        edges = np.unique(quantiles)
+        levels = [_LEVELS[np.searchsorted(quantiles, edge, side="right") - 1] for edge in edges]
+        then = (np.diff([0.0, *levels, 1.0]) * (1 - shares["unknown"])).tolist()
+        now = (np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1) / n).tolist()
+    rest_then, rest_now = max(0.0, 1 - shares["unknown"] - sum(then)), max(0.0, 1 - float(unknown.mean()) - sum(now))
+    return np.array([shares["unknown"], *then, rest_then]), np.array([float(unknown.mean()), *now, rest_now])
+
+
+def drift_rows(base: "Base") -> list[dict[str, Any]]:
+    """For people: each feature of each task with its index, and what that is usually called. Grain: task x feature, strongest first."""
+    return [
+        {"task": name, "version": task.version, "feature": feature, "psi": index, "says": "large shift" if index >= LARGE else "shift" if index >= SHIFTED else "steady"}
+        for name, task in base.tasks.items() for feature, index in input_drift(task).items()]
+
+
+def write_drift(base: "Base", path: Path) -> None:
+    """The rows as JSON."""
+    from features.files import write_json
+
+    write_json(path, {"as_of": base.info.as_of, "data": base.info.data, "rows": drift_rows(base)})
