@@ -35,7 +35,7 @@ def history(dataset: Dataset, as_ofs: Sequence[datetime]) -> ir.Table:
 
     Strictly before: what happens at as_of belongs to the future.
     """
-    events, at = dataset.tables["events"], moments(as_ofs).drop("moment")
+    events, at = dataset.tables["events"], dataset.engine.create_table(gen_name("moments"), moments(as_ofs).drop("moment"))
     seen = with_persons(dataset, events.join(at, _is_seen(events, at)), as_ofs)
     return seen.mutate(age=(seen.as_of.epoch_seconds() - seen.event_at.epoch_seconds().floor()).cast("int64"))
 

@@ -155,7 +155,8 @@ def spread(past: Timelines, portray: "Callable[[pa.Table, pa.Table], pa.Table]",
     from pyspark.sql.pandas.types import from_arrow_schema
 
     engine = past.events.get_backend()
-    cells, events = _frame(past.cells), _frame(past.events)
+    # Written first: what two frames have in common Spark cannot tell apart.
+    cells, events = (_frame(engine.create_table(gen_name("past"), table)) for table in (past.cells, past.events))
     session = events.sparkSession
     n_parts = max(4 * session.sparkContext.defaultParallelism, events.count() // most_rows + 1)
     asked, told = (frame.withColumn("part", functions.col("person") % n_parts).repartition(n_parts, "part").groupBy("part") for frame in (cells, events))

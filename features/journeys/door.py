@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from features.doors.engines import add_engine, moved, require_engine
 from features.errors import ContractError, UsageError, first_few
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--by", choices=("kind", "stage", "both"), default="kind", help="what a step is called in transitions and the step matrix (kind)")
     parser.add_argument("--treatments", action="store_true", help="attribution counts messages of yours as touches too, named (sent)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write each table there as Parquet, and the notes as journeys.json")
+    add_engine(parser)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -69,19 +71,21 @@ def run(given: argparse.Namespace) -> None:
             raise UsageError(f"--{name} needs a number of 1 or more, found {getattr(given, name)}; choose for example 28")
     if given.compare and not given.segment:
         raise UsageError("--compare needs --segment COL, whose values it names, found none; give it")
+    require_engine(given.engine)
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
         dataset, _ = hold(open_dataset(given.data))
     as_of = moment_of(given.as_of, dataset.zone) if given.as_of else dataset.observed_until.replace(microsecond=0)
     if as_of > dataset.observed_until:
         raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {given.as_of}; choose an earlier moment")
-    segments = _segments(dataset, given, as_of)
-    scores = _scores(dataset, given.scores) if given.scores else None
     asked = Asked(
         as_of, given.days, given.funnel, given.conversion, given.horizon, given.lookback, tuple(dict.fromkeys(given.order)), given.by,
         tuple(given.compare) if given.compare else None, given.treatments)
-    with steps.step("journeys", f"counting the journeys of {given.days} days before {as_of} UTC"):
-        found = journeys(dataset, asked, segments, scores)
+    with moved(dataset, given.engine, steps) as dataset:
+        segments = _segments(dataset, given, as_of)
+        scores = _scores(dataset, given.scores) if given.scores else None
+        with steps.step("journeys", f"counting the journeys of {given.days} days before {as_of} UTC"):
+            found = journeys(dataset, asked, segments, scores)
     console = Console(highlight=False)
     for line in shown(found):
         console.print(line)

@@ -54,7 +54,8 @@ def _counted(sessions: ir.Table, ladder: Ladder, dimension: str) -> pd.DataFrame
         r, after = people[f"r_{k}"], people[f"r_{min(k + 1, ladder.last)}"]
         sums |= {f"n_sessions_{k}": r.sum(), f"n_people_{k}": (r > 0).cast("int64").sum(), f"n_own_{k}": people[f"own_{k}"].sum(), f"n_without_{k}": people[f"without_{k}"].sum(),
                  f"squared_{k}": (r * r).sum(), f"with_first_{k}": (r * people.r_1).sum(), f"with_next_{k}": (r * after).sum()}
-    found: pd.DataFrame = people.group_by("value").agg(**sums).to_pyarrow().to_pandas()
+    # In one order, since of equal cells the first is hidden.
+    found: pd.DataFrame = people.group_by("value").agg(**sums).order_by("value").to_pyarrow().to_pandas()
     return found.assign(dimension=dimension)
 
 

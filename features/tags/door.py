@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from features.doors.engines import add_engine, moved, require_engine
 from features.doors.times import observed_moment
 from features.errors import ContractError, UsageError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from features.dataset import Dataset
+    from features.progress import Steps
 
 # What is shown of each table: its title, its columns, and how many rows at most.
 SHOWN: dict[str, tuple[str, tuple[str, ...], int]] = {
@@ -34,27 +36,35 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--tags", type=Path, metavar="FILE", help="the file of tags (tags.toml in the dataset's folder, else the default set)")
     parser.add_argument("--scores", type=Path, nargs="+", default=[], metavar="FILE", help="what serving score wrote, for the tags of models")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write tags.parquet (a row for each customer and tag) and the tables there, compared with the run before")
+    add_engine(parser)
 
 
 def run(given: argparse.Namespace) -> None:
     """Do what the command line asks."""
+    from features.contracts import hold
+    from features.progress import Steps
+    from features.sources import open_dataset
+
+    require_engine(given.engine)
+    steps = Steps()
+    with steps.step("read", f"reading {given.data}"):
+        dataset, _ = hold(open_dataset(given.data))
+    with moved(dataset, given.engine, steps) as dataset:
+        _evaluate(given, dataset, steps)
+
+
+def _evaluate(given: argparse.Namespace, dataset: "Dataset", steps: "Steps") -> None:
     from rich.console import Console
 
     from features.base import scoring_moment
-    from features.contracts import hold
     from features.doors.tables import pictured, write_frames
     from features.engine import write_table
     from features.files import write_json
-    from features.progress import Steps
-    from features.sources import open_dataset
     from features.tags.declared import read_tags
     from features.tags.evaluate import plan, statements, tagged
     from features.tags.known import read_scores
     from features.tags.told import coverage, pairs, remarks
 
-    steps = Steps()
-    with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
     as_ofs = sorted({observed_moment(text, dataset) for text in given.as_of}) or [scoring_moment(dataset)]
     path = given.tags or own_file(given.data)
     declared = read_tags(path, dataset.currency)
@@ -63,7 +73,7 @@ def run(given: argparse.Namespace) -> None:
         raise UsageError(f"tags need some tag that the data allow, found none of {len(declared)} in {path.name}: {next(iter(planned.lacks.items()))}; bring those data")
     with steps.step("tags", f"evaluating {len(planned.tags)} tags at {len(as_ofs)} moments"):
         table = tagged(dataset, planned, as_ofs)
-        said = dataset.engine.create_table("tag_statements", statements(table, planned).order_by(["as_of", "customer_id", "tag"]), overwrite=True)
+        said = dataset.engine.create_table("tag_statements", statements(table, planned), overwrite=True)
         tables = {"coverage": coverage(table, planned), "pairs": pairs(table, planned, as_ofs[-1])}
         compared, notes = _changes(dataset, table, said, as_ofs, {tag.name: tag.texts[0] for tag in planned.tags}, given.out)
         if compared is not None:
@@ -76,7 +86,7 @@ def run(given: argparse.Namespace) -> None:
     for note in notes:
         console.print(f"note: {note}", markup=False)
     if given.out:
-        write_table(said, given.out / "tags.parquet")
+        write_table(said.order_by(["as_of", "customer_id", "tag"]), given.out / "tags.parquet")
         write_frames(tables, given.out)
         n = table.group_by("as_of").agg(n=table.count()).to_pyarrow().to_pylist()
         write_json(given.out / "tags.json", {

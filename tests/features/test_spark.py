@@ -5,6 +5,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
@@ -16,9 +17,14 @@ from features.contracts import hold
 from features.engine import write_table
 from features.errors import UsageError, run_door
 from features.identity import persons
+from features.journeys.sessions import attribute_at
+from features.journeys.tables import Asked, journeys
 from features.shop.simulate import simulate
 from features.snapshots import _asked, features_of, snapshots
 from features.sources import open_dataset
+from features.tags.declared import DEFAULT, read_tags
+from features.tags.evaluate import plan, statements, tagged
+from features.tags.told import coverage, pairs
 
 AS_OFS = [datetime(2024, 6, 1), datetime(2024, 8, 1)]
 
@@ -84,10 +90,10 @@ def test_a_part_in_any_order_has_the_features_of_the_whole(given):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
-    """Forty persons of a simulated shop, with all identifiers and links of theirs."""
+    """Eighty persons of a simulated shop, with all identifiers and links of theirs."""
     folder = simulate(tmp_path_factory.mktemp("simulated") / "shop", 1000, 9, 3)
     small = tmp_path_factory.mktemp("small")
-    whose = pa.dataset.dataset(folder / "truth" / "identifiers").to_table(filter=pa.dataset.field("person") < 40)["identifier"]
+    whose = pa.dataset.dataset(folder / "truth" / "identifiers").to_table(filter=pa.dataset.field("person") < 80)["identifier"]
     for name in ("events", "customers", "aliases"):
         pq.write_table(pa.dataset.dataset(folder / name).to_table(filter=pa.dataset.field("customer_id").isin(whose)), small / f"{name}.parquet")
     for name in ("items.parquet", "campaigns.parquet", "dataset.toml"):
@@ -137,3 +143,35 @@ def test_features_of_workers_are_those_of_the_process(both, tmp_path):
     told, found = pq.read_table(tmp_path / "duckdb.parquet"), pq.read_table(tmp_path / "spark.parquet")
     assert found.schema.equals(told.schema) and len(told) > 60
     assert [name for name in told.column_names if not found[name].equals(told[name])] == []
+
+
+def assert_equal(told: pd.DataFrame, found: pd.DataFrame, order: list[str] | None = None) -> None:
+    """Exactly the same but for the last digits of what is no whole number; rows in an order of their own where one is given."""
+    told, found = (frame.sort_values(order, ignore_index=True) if order else frame for frame in (told, found))
+    pd.testing.assert_frame_equal(told, found, check_dtype=False, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_journeys_counted_by_workers_are_those_of_the_process(both):
+    asked = Asked(AS_OFS[-1], 90, compare=("app", "web"), orders=(1, 2), with_treatments=True)
+    told, found = (journeys(dataset, asked, attribute_at(dataset, "signup_channel", asked.as_of)) for dataset in both)
+    assert (found.notes, found.unavailable, list(found.tables)) == (told.notes, told.unavailable, list(told.tables))
+    assert {"funnel", "times", "transitions", "step_matrix", "paths", "attribution", "compared_transitions"} <= {name for name, table in told.tables.items() if len(table)}
+    for name, table in told.tables.items():
+        assert_equal(table, found.tables[name])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_tags_held_by_workers_are_those_of_the_process(both):
+    tables = []
+    for dataset in both:
+        planned = plan(dataset, read_tags(DEFAULT, dataset.currency), {})
+        table = tagged(dataset, planned, AS_OFS[-1:])
+        tables.append((statements(table, planned).to_pyarrow().to_pandas(), coverage(table, planned), pairs(table, planned, AS_OFS[-1])))
+    (told, *summed), (found, *summed_found) = tables
+    assert len(told) > 100
+    assert_equal(told, found, ["customer_id", "tag"])
+    for one, other in zip(summed, summed_found, strict=True):
+        assert_equal(one, other)
