@@ -101,13 +101,12 @@ def _from_text(raw: bytes, name: str) -> "pd.DataFrame":
 
 
 def _plain(values: "pd.Series") -> "pd.Series":
-    """A column as float64 or as trimmed text with None where missing; an infinity is no number."""
+    """A column as float64 or as trimmed text with None where missing."""
     import pandas as pd
     from pandas.api import types
 
     if types.is_numeric_dtype(values) and not types.is_bool_dtype(values):
-        numbers = values.astype("float64")
-        return numbers.where(np.isfinite(numbers))
+        return values.astype("float64")
     if types.is_datetime64_any_dtype(values):
         values = values.map(lambda at: None if pd.isna(at) else at.isoformat())
     text = values.map(str, na_action="ignore").astype("str").str.strip()
@@ -127,8 +126,9 @@ def label_of(values: "pd.Series", column: str) -> Label:
     counts = written(values).value_counts()
     found = [str(value) for value in counts.index]
     if len(found) != 2:
+        code = ("NO_LABEL", "ONE_CLASS")[len(found)] if len(found) < 2 else "LABEL_NOT_BINARY"
         raise ContractError(
-            f"the label {column} needs just two values, found {len(found)} ({first_few(found) or 'none'}); choose another --label, or make one with two values")
+            f"{code}: the label {column} needs just two values, found {len(found)} ({first_few(found) or 'none'}); choose another --label, or make one with two values")
     by_word = [value for value in found if value in POSITIVE_WORDS] or [value for value in found if {*found} - {value} <= {*NEGATIVE_WORDS}]
     is_numeric = _numbers(written(values), ".").notna().sum() == counts.sum()
     positive = max(found, key=float) if is_numeric else by_word[0] if len(by_word) == 1 else found[-1]
@@ -162,6 +162,8 @@ def _field(name: str, values: "pd.Series") -> Field | str:
     form = _number_form(known)
     if form:
         numbers = _numbers(known, form)
+        if numbers.isna().all():
+            return "no value at all"
         is_whole = bool((numbers % 1 == 0).all())
         steps_by_one = is_whole and n_distinct == n and numbers.max() - numbers.min() == n - 1
         if is_whole and n > 50 and n_distinct > 0.99 * n and (steps_by_one or ID_NAME.search(name)):
@@ -193,11 +195,11 @@ def _number_form(known: "pd.Series") -> str:
 
 
 def _numbers(values: "pd.Series", mark: str) -> "pd.Series":
-    """Text -> numbers, NaN for what is none; signs of money and per cent fall away, as do thousands between groups of three."""
+    """Values -> numbers, NaN for what is none, such as an infinity; signs of money and per cent fall away, as do thousands between groups of three."""
     import pandas as pd
 
     if is_number(values):
-        return values.astype("float64")
+        return values.where(np.isfinite(values))
     numbers = pd.to_numeric(values, errors="coerce").astype("float64")
     if mark == "." and numbers.notna().sum() == values.notna().sum():
         return numbers.where(np.isfinite(numbers))

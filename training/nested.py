@@ -26,6 +26,10 @@ KINDS: tuple[Kind, ...] = ("logistic", "lightgbm", "blend")
 CROSSED_ROWS, JUDGED_ROWS = 12_000, 20_000
 SMALL_ROWS, SMALL_REPEATS = 1_000, 3
 OUTER, INNER = 5, 4
+# Boosters that differ by lot are averaged while all their trees together stay so many, which bounds the time of an explanation.
+MOST_TREES, MOST_BAGS = 1_000, 3
+# Weights of the trees in the blend that are tried out of fold.
+SHARES = (0.5, 0.25, 0.75)
 # What tuning sees of a large table: so many rows, so many cells (rows x columns), and half of the inner folds.
 TUNING_ROWS, TUNING_CELLS = 15_000, 1_000_000
 
@@ -121,16 +125,19 @@ def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, trials: int, 
 
         params[kind], _ = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial())
 
+    params["lightgbm"]["n_bags"] = max(1, min(MOST_BAGS, MOST_TREES // params["lightgbm"]["n_trees"]))
     splits = inner_splits(rows, is_timed)
     y = np.concatenate([rows.y[held] for _, held in splits])
     margins: dict[str, Array] = {
         kind: np.concatenate([Recipe(kind, params[kind]).fit(rows.where(fit), columns).margins(rows.x[held]) for fit, held in splits]) for kind in PARTS}
-    margins["blend"] = (margins["lightgbm"] + margins["logistic"]) / 2
+    blends = {share: share * margins["lightgbm"] + (1 - share) * margins["logistic"] for share in SHARES}
+    share = min(SHARES, key=lambda share: fitted_log_loss(blends[share], y))
+    params["blend"], margins["blend"] = {"share_of_trees": share}, blends[share]
     calibrators = {kind: fit_platt(margin, y) for kind, margin in margins.items()}
     losses = {kind: fitted_log_loss(margin, y) for kind, margin in margins.items()}
     winner = min(KINDS, key=lambda kind: losses[kind])
     fitted: dict[str, Fitted] = {kind: Recipe(kind, params[kind]).fit(rows, columns) for kind in PARTS}
-    fitted["blend"] = blended(fitted["lightgbm"], fitted["logistic"])
+    fitted["blend"] = blended(fitted["lightgbm"], fitted["logistic"], share)
     return Learned(params, fitted, calibrators, losses, winner, calibrated(margins[winner], *calibrators[winner]), y)
 
 

@@ -147,7 +147,7 @@ def prepare(asked: Asked) -> Prepared:
     warnings += unread(frame, inputs, fields, asked.file.name)
     columns = columns_of_inputs(inputs, fields, np.ones(len(y), dtype=bool))
     if not columns:
-        raise ContractError(f"{asked.file.name} needs at least one column that can tell rows apart, found none: {_reasons(dropped)}; bring more columns")
+        raise ContractError(f"NO_COLUMN: {asked.file.name} needs at least one column that can tell rows apart, found none: {_reasons(dropped)}; bring more columns")
     content = pd.util.hash_pandas_object(inputs, index=False).to_numpy()
     ids = frame[asked.id] if asked.id else pd.Series([None] * len(y), dtype=object)
     key = pd.util.hash_pandas_object(pd.DataFrame({"content": content, "y": y, "times": times, "ids": ids.astype(str)}), index=False).to_numpy()

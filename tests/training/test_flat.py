@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from features.errors import ContractError, UsageError
-from training.flat import Field, inputs_of, label_of, read_flat, typed
+from training import flat
+from training.flat import Field, columns_of_inputs, inputs_of, label_of, read_flat, typed, unread
 
 
 def one(name, values):
@@ -35,7 +36,7 @@ def test_parquet_keeps_its_numbers(tmp_path):
     pd.DataFrame({"n": [1.5, np.inf], "is": [True, False], "at": pd.to_datetime(["2026-01-31", None])}).to_parquet(tmp_path / "t.parquet")
     frame = read_flat(tmp_path / "t.parquet")
     assert frame["n"].tolist()[0] == 1.5
-    assert np.isnan(frame["n"][1])
+    assert np.isinf(frame["n"][1]), "it is said, and then counts as missing: see below"
     assert frame["is"].tolist() == ["True", "False"]
     assert frame["at"][0].startswith("2026-01-31")
     assert frame["at"].isna()[1]
@@ -113,7 +114,32 @@ def test_which_value_counts_as_positive(values, positive):
     assert label_of(pd.Series(values), "label").positive == positive
 
 
-@pytest.mark.parametrize(("values", "message"), [(["a", "b", "c"], "found 3 .*a"), (["a", "a"], r"found 1 \(a\)"), ([None, None], "found 0")])
+@pytest.mark.parametrize(("values", "message"), [
+    (["a", "b", "c"], "LABEL_NOT_BINARY: .*found 3 .*a"), (["a", "a"], r"ONE_CLASS: .*found 1 \(a\)"), ([None, None], "NO_LABEL: .*found 0")])
 def test_a_label_has_two_values(values, message):
     with pytest.raises(ContractError, match=message):
         label_of(pd.Series(values, dtype="str"), "label")
+
+
+def test_an_infinity_is_no_number_and_is_said():
+    frame = pd.DataFrame({"spend": [1.5, np.inf, -np.inf, np.nan, 2.0] * 20, "ratio": [*(f"{i / 100}" for i in range(98)), "inf", "-inf"], "broken": [np.inf, -np.inf] * 50})
+    frame = pd.DataFrame({name: flat._plain(frame[name]) for name in frame})
+    fields, dropped = typed(frame, list(frame))
+    assert [(field.name, field.kind) for field in fields] == [("spend", "number"), ("ratio", "number")]
+    assert dropped == {"broken": "no value at all"}
+    inputs = inputs_of(frame, fields)
+    assert inputs.isna().sum().to_dict() == {"spend": 60, "ratio": 2}
+    assert not np.isinf(inputs).any(axis=None)
+    told = "values of a.csv are no number and count as missing"
+    assert unread(frame, inputs, fields, "a.csv") == [f"spend: 40 {told}", f"ratio: 2 {told}"]
+
+
+def test_a_category_of_a_hundred_thousand_levels_has_few_columns_or_none():
+    n = 110_000
+    rng, number = np.random.default_rng(0), np.arange(n)
+    rare = np.where(rng.random(n) < 0.1, "common", np.char.add("s", (number % 100_000).astype(str)))
+    words = pd.DataFrame({"street": pd.Series(rare, dtype="str"), "once": pd.Series(np.char.add("s", number.astype(str)), dtype="str")})
+    fields, dropped = typed(words, ["street", "once"])
+    assert dropped == {"once": "an id: nearly every row has its own"}
+    (column,) = columns_of_inputs(inputs_of(words, fields), fields, np.ones(n, dtype=bool))
+    assert column.levels == ("common",)
