@@ -185,7 +185,7 @@ def _table(given: argparse.Namespace) -> None:
         print(f"left out: {name} ({reason})")
     if said["suspected_leaks"]:
         print(f"do not believe these figures before it is clear when these columns are known: {', '.join(said['suspected_leaks'])}")
-    print(f"{said['grade']}; saved is the {said['winner']}, refitted on all rows: {said['out']}/model; every figure: {said['out']}/table.json")
+    print(f"{said['grade']}, quality {said['quality']['word']}; saved is the {said['winner']}, refitted on all rows: {said['out']}/model; every figure: {said['out']}/table.json")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The backtest: what a recipe would have been worth, judged once on snapshots later than all that it saw."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import ContractError, first_few
 from features.tasks import Task
@@ -19,6 +20,9 @@ from training.recipes import Fitted, Recipe, blended
 from training.saved_model import Column
 from training.tables import Rows, masked, without
 from training.threads import side_by_side
+
+# A group is looked at from so many rows on, with so many of each label; a level of a category from this share of the rows on.
+GROUP_ROWS, GROUP_LABELS, GROUP_SHARE = 50, 10, 0.05
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,34 @@ def unseen_customers(recipe: Recipe, rows: Rows, folds: Folds, task: Task, colum
         return _auc(test.y, fitted.margins(test.x))
 
     return round(float(np.mean(side_by_side(area, range(n_parts)))), 5)
+
+
+def groups_of(test: Rows, fit: Rows, columns: tuple[Column, ...]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Months, customers met in training and not, and the levels of categories that may be shown; only groups that are large enough to be judged."""
+    months = test.as_ofs.astype("datetime64[M]")
+    met = np.isin(test.customers.astype(str), np.unique(fit.customers.astype(str)))
+    found = [*((f"month {month}", months == month) for month in np.unique(months)), ("customers met in training", met), ("customers not met in training", ~met)]
+    for j, column in enumerate(columns):
+        if column.is_category and not column.is_sensitive:
+            masks = ((level, test.x[:, j] == code) for code, level in enumerate(column.levels))
+            found += [(f"{column.label_en}: {level}", mask) for level, mask in masks if mask.mean() >= GROUP_SHARE]
+    for name, mask in found:
+        if mask.sum() >= GROUP_ROWS and min(test.y[mask].sum(), (1 - test.y[mask]).sum()) >= GROUP_LABELS:
+            yield name, mask
+
+
+def by_group(best: Backtest, rows: Rows, folds: Folds, columns: tuple[Column, ...], w: Array) -> list[dict[str, Any]]:
+    """The test block's figures in each group, with intervals over customers."""
+    test, told = rows.at(folds.test), []
+    for name, mask in groups_of(test, rows.at(folds.fit), columns):
+        y, p = test.y[mask], best.test_p[mask]
+        figures: dict[str, Any] = {
+            "group": name, "rows": len(y), "positives": int(y.sum()), "mean_predicted": round(float(p.mean()), 5), "mean_observed": round(float(y.mean()), 5)}
+        for metric, of in (("auc", metrics.auc), ("log_loss", metrics.log_loss)):
+            values = of(y, p, w[:, mask])
+            figures |= {metric: round(float(values[0]), 5), f"{metric}_interval": metrics.interval(values)}
+        told.append(figures)
+    return told
 
 
 def _auc(y: Array, score: Array) -> float:

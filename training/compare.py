@@ -1,18 +1,16 @@
 """Two versions side by side: both recipes on the same folds of the newest rows. Is the new one better, for whom, and is it noise?"""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.errors import ContractError, first_few
 from features.tasks import Task
 from training import metrics
-from training.backtest import Backtest, backtest, moments_of
+from training.backtest import Backtest, backtest, groups_of, moments_of
 from training.folds import Folds, split
 from training.recipes import Recipe
 from training.saved_model import SavedModel
@@ -21,10 +19,6 @@ from training.tables import Rows, rows_of
 if TYPE_CHECKING:
     import pandas as pd
 
-# A group is looked at from so many rows, with so many of each label.
-GROUP_ROWS, GROUP_LABELS = 50, 10
-# A level of a category is a group from this share of the test rows on.
-GROUP_SHARE = 0.05
 PAIRED = {"log_loss": metrics.log_loss, "auc": metrics.auc, "brier": metrics.brier, "lift_at_10": metrics.METRICS["lift_at_10"]}
 SHOWN = ("auc", "log_loss", "brier", "ece", "calibration_slope", "lift_at_5", "lift_at_10", "lift_at_20")
 
@@ -84,7 +78,7 @@ def group_differences(old: Replay, new: Replay, w: metrics.Array) -> list[dict[s
     Intervals are widened so that all of them together hold with 95 % (Bonferroni): of twenty groups at 95 % each, one stands out by chance.
     """
     test = new.rows.at(new.folds.test)
-    found = [(name, mask) for name, mask in _groups(new, test) if mask.sum() >= GROUP_ROWS and min(test.y[mask].sum(), (1 - test.y[mask]).sum()) >= GROUP_LABELS]
+    found = list(groups_of(test, new.rows.at(new.folds.fit), new.model.columns))
     z = NormalDist().inv_cdf(1 - 0.025 / max(len(found), 1))
     rows = []
     for name, mask in found:
@@ -95,20 +89,6 @@ def group_differences(old: Replay, new: Replay, w: metrics.Array) -> list[dict[s
             "interval": [round(value - z * spread, 5), round(value + z * spread, 5)],
             "says": "worse" if value - z * spread > 0 else "better" if value + z * spread < 0 else "not shown"})
     return sorted(rows, key=lambda row: -float(str(row["difference"])))
-
-
-def _groups(side: Replay, test: Rows) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Months, customers met before and not, and the levels of categories that may be shown."""
-    for month in np.unique(test.as_ofs.astype("datetime64[M]")):
-        yield f"month {month}", test.as_ofs.astype("datetime64[M]") == month
-    met = np.isin(test.customers.astype(str), np.unique(side.rows.at(side.folds.fit).customers.astype(str)))
-    yield from (("customers met in training", met), ("customers not met in training", ~met))
-    for j, column in enumerate(side.model.columns):
-        if column.is_category and not column.is_sensitive:
-            for code, level in enumerate(column.levels):
-                mask = test.x[:, j] == code
-                if mask.mean() >= GROUP_SHARE:
-                    yield f"{column.label_en}: {level}", mask
 
 
 def _differs(old: Replay, new: Replay) -> dict[str, Any]:

@@ -134,3 +134,19 @@ def gains_curve(y: Array, score: Array) -> list[dict[str, float]]:
     """Cumulative gains: share of all hits among the top 0, 5, ... 100 %."""
     w = np.ones((1, len(y)))
     return [{"reached": share / 100, "hits": round(float(lift_at(share / 100)(y, score, w)[0]) * share / 100, 5) if share else 0.0} for share in range(0, 101, 5)]
+
+
+# Lift quality from which a word applies; below the first it is poor.
+QUALITY_BOUNDS = {"excellent": 0.6, "good": 0.4, "fair": 0.2}
+
+
+def quality(area: float, gain_interval: list[float]) -> dict[str, Any]:
+    """A word for the ranking, from lift quality; at most "fair" while the gain over the rule may be none.
+
+    Lift quality is the area between the gains curve and chance, as a share of what perfect knowledge would have: 2 AUC - 1.
+    Source: Piatetsky-Shapiro and Steingold 2000; bounds as in Braze's prediction quality.
+    """
+    value = 2 * area - 1
+    word = next((word for word, bound in QUALITY_BOUNDS.items() if value >= bound), "poor")
+    is_capped = gain_interval[0] <= 0 and word in ("excellent", "good")
+    return {"word": "fair" if is_capped else word, "lift_quality": round(value, 5), "is_capped": is_capped, "bounds": QUALITY_BOUNDS}

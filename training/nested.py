@@ -196,5 +196,6 @@ def figures(judged: Judged) -> dict[str, Any]:
                  "lift_at_10": round(float(lifts[0]), 5), "lift_at_10_interval": metrics.interval(lifts)},
         **{kind: found[kind] for kind in KINDS}, "gain_over_rule": {"auc": over_rule["value"], "interval": over_rule["interval"]}, "chosen_in_folds": judged.winners,
         "grade": "better than the rule" if over_rule["interval"][0] > 0 else "no better than the rule",
+        "quality": metrics.quality(found["chosen"]["auc"], over_rule["interval"]),
         "calibration": metrics.calibration_table(judged.y, judged.p["chosen"]), "gains": metrics.gains_curve(judged.y, judged.p["chosen"]),
     }

@@ -279,4 +279,4 @@ def _in_short(record: dict[str, Any]) -> str:
     said, interval = "AUC" if figure == "auc" else "lift at 10 %", record[f"{figure}_interval"]
     return (
         f"{record['winner']}: {said} {record[figure]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] against {rule[figure]:.3f} for the rule {rule['name']} "
-        f"(gain {gain[figure]:+.3f} {gain['interval']}: {record['grade']})")
+        f"(gain {gain[figure]:+.3f} {gain['interval']}: {record['grade']})" + (f"; quality {record['quality']['word']}" if "quality" in record else ""))

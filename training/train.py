@@ -16,7 +16,7 @@ from features.dataset import Dataset
 from features.feature import Feature
 from features.tasks import Task
 from training import metrics, recipes
-from training.backtest import Backtest, ablations, backtest, best_rule, blend_of, family_gains, moments_of, rank_sum_rule, refitted, rules_on_test, unseen_customers
+from training.backtest import Backtest, ablations, backtest, best_rule, blend_of, by_group, family_gains, moments_of, rank_sum_rule, refitted, rules_on_test, unseen_customers
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.folds import Folds, known_before
 from training.recipes import Ground, Recipe
@@ -152,6 +152,7 @@ def _judge(
         "ablations": ablations(best.recipe, rows, folds, task, columns), "auc_unseen_customers": unseen_customers(best.recipe, rows, folds, task, columns),
         "calibration": metrics.calibration_table(test.y, best.test_p), "gains": metrics.gains_curve(test.y, best.test_p),
         "rule_gains": metrics.gains_curve(test.y, tests["rule"].test_margins), "grade": grade,
+        "quality": metrics.quality(figures[winner]["auc"], over_rule["interval"]), "by_group": by_group(best, rows, folds, columns, w),
     }
 
 

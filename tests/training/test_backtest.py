@@ -7,7 +7,7 @@ import pytest
 from made_up import COLUMNS, TASK, made_up
 
 from training import metrics
-from training.backtest import ablations, backtest, best_rule, blend_of, family_gains, fit_calibrated, moments_of, refitted, rule_score, unseen_customers
+from training.backtest import ablations, backtest, best_rule, blend_of, by_group, family_gains, fit_calibrated, moments_of, refitted, rule_score, unseen_customers
 from training.recipes import FIRST_LIGHTGBM, Recipe
 from training.tables import masked, without
 
@@ -108,6 +108,20 @@ def test_a_family_adds_what_is_lost_without_it(rows, folds):
         assert told["auc_without"] == pytest.approx(metrics.auc(rows.at(folds.test).y, again, np.ones((1, len(again))))[0], abs=1e-5)
         assert told["adds"]["value"] == pytest.approx(whole - told["auc_without"], abs=2e-5)
     assert said[COLUMNS[0].family]["adds"]["interval"][0] > 0, "the planted column's family adds"
+
+
+def test_each_group_is_judged_alone_with_intervals(rows, folds):
+    best = backtest(LOGISTIC, rows, folds, TASK, COLUMNS)
+    test = rows.at(folds.test)
+    groups = {row["group"]: row for row in by_group(best, rows, folds, COLUMNS, metrics.resamples(test.customers))}
+    assert set(groups) == {"month 2025-09", "month 2025-10", "customers met in training", "city: A", "city: B", "city: C"}, "nobody is new, and no city is small"
+    mask = test.x[:, 4] == 2
+    told = groups["city: C"]
+    assert (told["rows"], told["positives"]) == (mask.sum(), test.y[mask].sum())
+    assert told["auc"] == pytest.approx(metrics.auc(test.y[mask], best.test_p[mask], np.ones((1, mask.sum())))[0], abs=1e-5)
+    assert told["auc_interval"][0] < told["auc"] < told["auc_interval"][1]
+    hidden = tuple(replace(column, is_sensitive=True) for column in COLUMNS)
+    assert not any("city" in row["group"] for row in by_group(best, rows, folds, hidden, metrics.resamples(test.customers)))
 
 
 def test_unseen_customers_are_ranked_about_as_well(rows, folds):

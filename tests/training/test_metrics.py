@@ -105,3 +105,19 @@ def test_calibration_error_by_hand_and_beside_chance():
     said = metrics.believability(y, p)
     assert said["mean_predicted"] == pytest.approx(0.5)
     assert 0 < said["ece_by_chance"]["mean"] < said["ece_by_chance"]["percentile_95"] < 0.05
+
+
+@pytest.mark.parametrize(("area", "low", "word", "is_capped"), [
+    (0.85, 0.01, "excellent", False), (0.75, 0.01, "good", False), (0.65, 0.01, "fair", False), (0.55, 0.01, "poor", False),
+    (0.85, 0.0, "fair", True), (0.75, -0.01, "fair", True), (0.65, -0.01, "fair", False), (0.55, -0.01, "poor", False)])
+def test_a_quality_word_is_at_most_fair_while_the_gain_may_be_none(area, low, word, is_capped):
+    said = metrics.quality(area, [low, 0.05])
+    assert (said["word"], said["is_capped"]) == (word, is_capped)
+
+
+def test_lift_quality_is_the_area_of_the_gains_curve_against_perfect_knowledge():
+    rng = np.random.default_rng(2)
+    y = (rng.random(20_000) < 0.1).astype(float)
+    score = y + rng.normal(size=len(y))
+    area, perfect = (np.cumsum(y[np.argsort(-ranking, kind="stable")]).mean() / y.sum() - 0.5 for ranking in (score, y))
+    assert metrics.quality(metrics.auc(y, score, np.ones((1, len(y))))[0], [0.1, 0.2])["lift_quality"] == pytest.approx(area / perfect, abs=1e-3)

@@ -58,7 +58,7 @@ def registry(trained):
 def test_the_record_holds_what_run_json_promises(trained):
     record = trained[0].record
     for name in ("kind", "rows", "positives", "base_rate", "train_as_of", "test_as_of", "auc", "auc_interval", "average_precision", "log_loss", "brier", "ece",
-                 "lift_at_10", "rule", "logistic", "gain_over_rule", "winner", "grade"):
+                 "lift_at_10", "rule", "logistic", "gain_over_rule", "winner", "grade", "quality", "by_group"):
         assert name in record
     assert record["auc_interval"][0] < record["auc"] < record["auc_interval"][1]
     assert record["winner"] in ("lightgbm", "logistic", "blend", "rule")

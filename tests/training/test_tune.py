@@ -106,12 +106,22 @@ from training.tune import tuned
 def loss(params):
     time.sleep(0.01)
     return (params["x"] - 0.3) ** 2
+print("ready", flush=True)
+sys.stdin.readline()
 tuned(sys.argv[1], "s", int(sys.argv[2]), {"x": 0.9}, lambda trial: {"x": trial.suggest_float("x", -2.0, 2.0)}, loss, lambda n, value: print(n, flush=True))
 """
 
 
-def worker(address, trials):
-    return subprocess.Popen([sys.executable, "-c", WORKER, address, str(trials)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+def workers(n, address, trials):
+    """Processes that begin together, however long each took to start."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", WORKER, address, str(trials)], cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(n)]
+    assert [process.stdout.readline() for process in started] == ["ready\n"] * n
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return started
 
 
 def states(address):
@@ -121,7 +131,7 @@ def states(address):
 
 def test_two_processes_end_a_study_together_with_just_so_many_trials(tmp_path):
     address = make_storage(tmp_path / "a.db")
-    both = [worker(address, 30) for _ in range(2)]
+    both = workers(2, address, 30)
     said = [process.communicate(timeout=120)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert states(address)["COMPLETE"] == 30
@@ -152,7 +162,7 @@ def test_200_trials_killed_five_times_end_with_just_200_complete(tmp_path):
     address, lot = make_storage(tmp_path / "a.db"), random.Random(4)
     kept = 0
     for _ in range(5):
-        process = worker(address, 200)
+        (process,) = workers(1, address, 200)
         for _ in range(lot.randint(5, 30)):
             process.stdout.readline()
         time.sleep(lot.random() * 0.05)
@@ -161,7 +171,7 @@ def test_200_trials_killed_five_times_end_with_just_200_complete(tmp_path):
         done = states(address).get("COMPLETE", 0)
         assert kept < done < 200, "no complete trial is lost, and each run adds some"
         kept = done
-    process = worker(address, 200)
+    (process,) = workers(1, address, 200)
     assert len(process.communicate(timeout=300)[0].split()) == 200 - kept
     assert process.returncode == 0
     found = states(address)
