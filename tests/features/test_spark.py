@@ -38,9 +38,10 @@ def java_that_says(folder: Path, version: str) -> str:
     return str(folder)
 
 
-def test_without_java_the_door_refuses_before_it_reads(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("words", [("build", "no-such-data", "--as-of", "2026-01-01", "--out", "x.parquet"), ("tags", "no-such-data"), ("journeys", "no-such-data")])
+def test_without_java_the_doors_refuse_before_they_read(monkeypatch, capsys, tmp_path, words):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["features", "build", "no-such-data", "--as-of", "2026-01-01", "--out", str(tmp_path / "x.parquet"), "--engine", "spark"])
+    monkeypatch.setattr(sys, "argv", ["features", *words, "--engine", "spark"])
     with pytest.raises(SystemExit) as stopped:
         run_door(main)
     assert stopped.value.code == 2
