@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from features.__main__ import main
+from features.alerts.panel import volume
 from features.errors import run_door
 
 END = datetime(2026, 6, 1)
@@ -39,9 +40,9 @@ def events(seed, drop=1.0, stop=False):
                 continue
             for i in range(rng.poisson(n)):
                 at = END - timedelta(days=7 * week + float(rng.uniform(.05, 6.9)))
-                thin = drop if (channel, week) == ("app", 0) else 1.0
+                who, thin = f"c{int(rng.integers(0, 400))}", drop if (channel, week) == ("app", 0) else 1.0
                 kinds = ["visit", *(["cart_add", *(["purchase"] if rng.random() < .5 else [])] if rng.random() < .6 * thin else [])]
-                rows += [{"event_id": f"{week}-{channel}-{i}-{k}", "customer_id": f"c{int(rng.integers(0, 400))}", "session_id": f"{week}-{channel}-{i}",
+                rows += [{"event_id": f"{week}-{channel}-{i}-{k}", "customer_id": who, "session_id": f"{week}-{channel}-{i}",
                 "kind": kind, "channel": channel,
                           "event_at": (at + timedelta(minutes=k)).isoformat(timespec="seconds"), "amount": 10 if kind == "purchase" else ""} for k, kind in enumerate(kinds)]
     return rows
@@ -54,7 +55,7 @@ def shop(folder_of):
 
 
 def test_a_planted_drop_is_named_and_its_direction(door, shop, tmp_path):
-    code, out, _ = door(shop(drop=.75), "--out", tmp_path)
+    code, out, _ = door(shop(drop=.8), "--out", tmp_path)
     assert (code, "Of quiet runs at most 5 % report anything." in out) == (0, True)
     found = pd.read_parquet(tmp_path / "alerts.parquet")
     first = found[found["metric"] == "drop_off"].iloc[0]
@@ -88,6 +89,17 @@ def test_data_that_stop_and_scores_that_jump_are_seen(door, shop, tmp_path):
     assert found.loc[("data_volume", "visit"), "is_alert"]
     assert found.loc[("data_volume", "visit"), "change"] < -.15
     assert found.loc[("mean_score", "churn"), "is_alert"]
+
+
+def test_what_is_on_its_way_is_so_in_every_week(given):
+    rows = []
+    for week in range(10):
+        for i in range(40):
+            at = END - timedelta(days=7 * week + 1, minutes=i)
+            rows.append({"event_id": f"{week}-{i}", "customer_id": f"c{i}", "event_at": at.isoformat(), "ingested_at": (at + timedelta(days=9 * (i % 2))).isoformat()})
+    told = volume(given(rows, zone="UTC", declared='observed_until = "2026-06-20T00:00:00Z"\n'), END)
+    whole = told[told["series"] == "all"].set_index("week")["value"]
+    assert whole.loc[0:7].tolist() == [20] * 8
 
 
 @pytest.mark.parametrize(("words", "says"), [
