@@ -1,5 +1,6 @@
 """Registry and gate: what is registered is whole, and a worse challenger never replaces the champion."""
 
+import json
 from dataclasses import asdict
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from made_up import COLUMNS, TASK, made_up
 from features.errors import ContractError, GateFailed, UsageError
 from features.feature import Aggregate, Feature
 from training import changes, gate
+from training.__main__ import main
 from training.registry import CHALLENGER, CHAMPION, Registry
 from training.saved_model import load
 from training.train import train
@@ -122,6 +124,31 @@ def test_the_gate_promotes_then_refuses_a_worse_recipe(registry, trained):
     assert gate.roll_back(registry, run, NAME).version == registry.version_of(NAME, CHAMPION) == "1"
     with pytest.raises(UsageError, match="earlier champion"):
         gate.roll_back(registry, run, NAME)
+
+
+def test_the_door_compares_two_versions_and_goes_back(registry, trained, monkeypatch, capsys):
+    run = trained[1]
+    (run / "run.json").write_text('{"data": "shop"}')
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def door(*words):
+        monkeypatch.setattr("sys.argv", ["training", *words, "--run", str(run)])
+        main()
+        return capsys.readouterr().out
+
+    said = door("compare", "churn", "--versions", "2", "1", "--out", str(run / "compare.html"))
+    assert "champion" in said
+    assert "better? yes" in said
+    assert "what differs" in said
+    assert "version 1 better than 2" in (run / "compare.html").read_text()
+    door("compare", "churn", "--out", str(run / "compare.json"))
+    assert json.loads((run / "compare.json").read_text())["new"]["version"] == "3"
+    with pytest.raises(UsageError, match="--versions must name versions"):
+        door("compare", "churn", "--versions", "1", "9")
+    with pytest.raises(UsageError, match="needs two versions"):
+        door("compare", "churn", "--versions", "1", "1")
+    assert "version 3 is champion" in door("promote", "churn")
+    assert "version 1 is champion again" in door("rollback", "churn")
 
 
 def test_a_model_that_ranks_worse_than_the_rule_is_refused(trained):
