@@ -10,7 +10,9 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 ENTRIES = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
-VALUES = {"data": "no-such-data", "trials": "7", "run": "no-such-run", "task": "churn", "as_of": "2017-10-01", "out": "no-such-out.parquet", "lang": "en", "file": "no-such-file.csv", "label": "left"}
+VALUES = {
+    "data": "no-such-data", "trials": "7", "run": "no-such-run", "task": "churn", "as_of": "2017-10-01", "out": "no-such-out.parquet", "lang": "en",
+    "file": "no-such-file.csv", "label": "left"}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
