@@ -17,7 +17,7 @@ def features_of(frame, i):
 
 
 @pytest.mark.parametrize("task", ["churn", "conversion"])
-def test_by_id_and_by_features_agree_with_the_model_on_every_customer(base, frame, models, task):
+def test_f34_by_id_and_by_features_agree_with_the_model_on_every_customer(base, frame, models, task):
     served, model = base.tasks[task], models[task]
     expected = model.probabilities(model.encode(frame))
     by_id = served.ask([(customer, None) for customer in frame["customer_id"]])
