@@ -24,7 +24,8 @@ NUMBERS = range(2, 10)
 STABLE = .9
 # A number that was taken before is kept at so much less: groups should not split and join by chance.
 NEARLY = .05
-N_REFITS, MOST_FITTED = 6, 20_000
+# Customers that the number is found on, and that the clusters are then fitted to; at most.
+N_REFITS, MOST_TRIED, MOST_FITTED = 6, 5_000, 20_000
 # A former cluster gives its name to a new one whose distribution overlaps its own so well; 1 is the same.
 SAME = .3
 NONE = "unknown"
@@ -96,7 +97,8 @@ def fit(portraits: pd.DataFrame, columns: Sequence[str], seed: int = 0, number: 
     centre, spread = roots.mean(axis=0), roots.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     x = _scaled(values, filled, centre, spread)
-    stability = {k: _stability(x, k, rng) for k in NUMBERS if len(x) >= 30 * k} if not number else {}
+    tried = x if len(x) <= MOST_TRIED else x[rng.choice(len(x), MOST_TRIED, replace=False)]
+    stability = {k: _stability(tried, k, rng) for k in NUMBERS if len(x) >= 30 * k} if not number else {}
     if not number:
         good = [k for k, agree in stability.items() if agree >= STABLE]
         number = former if stability.get(former, 0) >= STABLE - NEARLY else max(good) if good else max(stability, key=lambda k: stability[k])
