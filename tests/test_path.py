@@ -50,7 +50,9 @@ def test_the_grocers_conversion_model_beats_the_best_rule(grocer):
 def test_the_grocers_probabilities_can_be_believed(task, grocer):
     said = grocer[0]["tasks"][task]
     assert 0.8 <= said["calibration_slope"] <= 1.25
-    assert said["mean_predicted"] == pytest.approx(said["mean_observed"], rel=0.10)
+    # What chance leaves open (99 %), as if the rows of a customer told but once: of 223 who redeem, a tenth more or less is within it.
+    rate, most = said["mean_observed"], 2.58
+    assert said["mean_predicted"] == pytest.approx(rate, abs=most * (rate * (1 - rate) / said["test_customers"]) ** 0.5)
 
 
 def test_dirty_transactions_alone_go_the_same_way(retail):
