@@ -163,14 +163,14 @@ def test_f10_f13_f14_f17_no_request_is_lost_but_those_of_a_killed_worker_and_eac
     assert all(probability == oracle[version][spend] for _, status, spend, version, probability in history if status == 200)
     # F14: told to end, the server answers what it has, and takes nothing new.
     answered = []
-    asked = json.dumps({"customers": [{"customer_id": "a", "features": {"spend_sum_28d_usd": i % 199}} for i in range(10_000)], "top": 100})
+    asked = json.dumps({"customers": [{"customer_id": "a", "features": {"spend_sum_28d_usd": i % 199}} for i in range(3_000)], "top": 100})
     last = threading.Thread(target=lambda: answered.append(said(port, "/v1/explain", asked)))
     last.start()
     time.sleep(0.5)
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=30) == 0
     last.join(10)
-    assert len(json.loads(answered[0])["results"]) == 20_000
+    assert len(json.loads(answered[0]).get("results", ())) == 6_000, answered[0][:500]
     assert not ready(port)
 
 
