@@ -135,7 +135,7 @@ def columns(rows: Sequence[tuple[str, float]], title: str) -> Markup:
 
 def heat(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[float | None, str]]]], title: str) -> Markup:
     """A table of cells, each (0 to 1, its text), darker the more; None is left white with its text."""
-    left, step, tall = 118, max(46, *(10 + 7 * len(name) for name in columns)) if columns else 46, 26
+    left, step, tall = max(118, *(16 + 7 * len(name) for name, _ in rows)) if rows else 118, max(46, *(10 + 7 * len(name) for name in columns)) if columns else 46, 26
     width = left + step * max(len(columns), 1) + 4
     parts = [f'<text x="{left + i * step + step / 2:.1f}" y="14" text-anchor="middle" font-size="11">{escape(name)}</text>' for i, name in enumerate(columns)]
     for j, (name, cells) in enumerate(rows):

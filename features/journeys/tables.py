@@ -11,6 +11,7 @@ from features.errors import UsageError, first_few
 from features.journeys import attribution as crediting
 from features.journeys import funnels, paths, priority
 from features.journeys.sessions import KEY, Sessions, sessions_of, with_segment
+from features.journeys.shares import FEWEST
 from features.journeys.stages import STANDARD, Ladder, declared, kinds_in, standard
 
 HORIZON_DAYS = 28
@@ -68,7 +69,7 @@ def journeys(dataset: Dataset, asked: Asked, segments: ir.Table | None = None, s
     out.tables["step_matrix"] = paths.step_matrix(found, walk, n_sessions, by=asked.by)
     out.tables["paths"], n_cut = paths.frequent_paths(found, walk)
     if n_cut:
-        out.notes.append(f"{n_cut:,} {ladder.unit} have more than {paths.MOST_STEPS} steps: their paths are cut there")
+        out.notes.append(f"{_told(n_cut)} {ladder.unit} have more than {paths.MOST_STEPS} steps: their paths are cut there")
     if asked.compare:
         one, other = (_known_segment(value, window) for value in asked.compare)
         out.tables["compared_transitions"] = paths.different_transitions(transitions, one, other)
@@ -115,7 +116,11 @@ def _credit(dataset: Dataset, found: Sessions, window: ir.Table, since: datetime
         out.notes += said
         n_long = int((ways.n_touches > crediting.MOST_TOUCHES).cast("int64").sum().to_pyarrow().as_py() or 0)
         if n_long:
-            out.notes.append(f"{n_long:,} journeys have more than {crediting.MOST_TOUCHES} touches: the first and the latest are kept")
+            out.notes.append(f"{_told(n_long)} journeys have more than {crediting.MOST_TOUCHES} touches: the first and the latest are kept")
+
+
+def _told(n: int) -> str:
+    return f"{n:,}" if n >= FEWEST else "a few"
 
 
 def _known_segment(value: str, window: ir.Table) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from features.dataset import Dataset, minor_units
-from features.engine import utc_to_local
 from features.history import history
 from features.journeys.shares import FEWEST
 
@@ -23,9 +22,8 @@ def baskets(dataset: Dataset, as_of: datetime) -> ir.Table:
     seen = history(dataset, [as_of])
     bought = seen.filter((seen.initiator == "customer") & (seen.kind == "purchase"))
     whole = bought.mutate(basket=ibis.coalesce(ibis.literal("s ") + bought.session_id, ibis.literal("e ") + bought.event_id))
-    whole = whole.group_by(["customer_id", "basket"]).agg(at=whole.event_at.min(), amount_minor=whole.amount_minor.sum())
-    local = utc_to_local(whole["at"], dataset.zone)
-    return whole.select("customer_id", "amount_minor", month=(local.year() * 12 + local.month() - 1).cast("int64"))
+    whole = whole.group_by(["customer_id", "basket"]).agg(local_at=whole.local_at.argmin(whole.event_at), amount_minor=whole.amount_minor.sum())
+    return whole.select("customer_id", "amount_minor", month=(whole.local_at.year() * 12 + whole.local_at.month() - 1).cast("int64"))
 
 
 def cohorts(dataset: Dataset, as_of: datetime, most: int = 12) -> pd.DataFrame:

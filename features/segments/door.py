@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from features.doors.engines import add_engine, moved, require_engine
 from features.doors.times import observed_moment
 from features.errors import ContractError, UsageError
 
 if TYPE_CHECKING:
+    from features.dataset import Dataset
+    from features.progress import Steps
     from features.segments.clusters import Clusters
     from features.segments.tables import Segments
 
@@ -33,22 +36,30 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--as-of", nargs="+", default=[], metavar="T", help="a moment, or two for who moved; without an offset local times (the last midnight of the data)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the clusters' beginnings and resamples (0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write members.parquet (a row for each customer) and the tables there; clusters keep the names of the run before")
+    add_engine(parser)
 
 
 def run(given: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    from rich.console import Console
-
-    from features.base import scoring_moment
     from features.contracts import hold
-    from features.doors.tables import pictured
     from features.progress import Steps
-    from features.segments.tables import segments
     from features.sources import open_dataset
 
+    require_engine(given.engine)
     steps = Steps()
     with steps.step("read", f"reading {given.data}"):
         dataset, _ = hold(open_dataset(given.data))
+    with moved(dataset, given.engine, steps) as dataset:
+        _group(given, dataset, steps)
+
+
+def _group(given: argparse.Namespace, dataset: "Dataset", steps: "Steps") -> None:
+    from rich.console import Console
+
+    from features.base import scoring_moment
+    from features.doors.tables import pictured
+    from features.segments.tables import segments
+
     as_ofs = sorted({observed_moment(text, dataset) for text in given.as_of}) or [scoring_moment(dataset)]
     if len(as_ofs) > 2:
         raise UsageError(f"--as-of takes one moment, or two for who moved, found {len(as_ofs)}; leave some out")

@@ -55,7 +55,8 @@ def portraits_of(dataset: Dataset, as_ofs: Sequence[datetime]) -> tuple[dict[str
     wanted = [name.format(currency=currency) for name in dict.fromkeys((*COMPARED, STAGE, *mixtures.HABITS))]
     known, lacks = features_named(dataset, wanted)
     features = {name: known[name] for name in wanted if name in known and name not in lacks}
-    return features, snapshots(dataset, as_ofs, tuple(features.values())).to_pyarrow().to_pandas().set_index("customer_id")
+    portraits = snapshots(dataset, as_ofs, tuple(features.values())).to_pyarrow().to_pandas().set_index("customer_id")
+    return features, portraits.assign(as_of=portraits["as_of"].dt.tz_localize(None))  # Spark's times are instants
 
 
 def grouped(

@@ -19,6 +19,7 @@ from features.errors import UsageError, run_door
 from features.identity import persons
 from features.journeys.sessions import attribute_at
 from features.journeys.tables import Asked, journeys
+from features.segments.tables import segments
 from features.shop.simulate import simulate
 from features.snapshots import _asked, features_of, snapshots
 from features.sources import open_dataset
@@ -38,7 +39,8 @@ def java_that_says(folder: Path, version: str) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("words", [("build", "no-such-data", "--as-of", "2026-01-01", "--out", "x.parquet"), ("tags", "no-such-data"), ("journeys", "no-such-data")])
+@pytest.mark.parametrize("words", [("build", "no-such-data", "--as-of", "2026-01-01", "--out", "x.parquet"), ("tags", "no-such-data"), ("segments", "no-such-data"),
+                                   ("journeys", "no-such-data")])
 def test_without_java_the_doors_refuse_before_they_read(monkeypatch, capsys, tmp_path, words):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["features", *words, "--engine", "spark"])
@@ -176,3 +178,14 @@ def test_tags_held_by_workers_are_those_of_the_process(both):
     assert_equal(told, found, ["customer_id", "tag"])
     for one, other in zip(summed, summed_found, strict=True):
         assert_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_segments_of_workers_are_those_of_the_process(both):
+    told, found = (segments(dataset, AS_OFS) for dataset in both)
+    assert {"segments", "effects", "rfm_grid", "migration", "cohorts"} <= set(told.tables) and len(told.members) > 60
+    assert (found.told, found.notes, found.unavailable, list(found.tables)) == (told.told, told.notes, told.unavailable, list(told.tables))
+    assert_equal(told.members, found.members)
+    for name, table in told.tables.items():
+        assert_equal(table, found.tables[name])
