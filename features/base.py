@@ -9,6 +9,7 @@ from features.engine import write_table
 from features.files import write_json
 from features.labels import eligible, local_midnight
 from features.moments import KEY
+from features.one_customer import write_portrait
 from features.snapshots import features_of, snapshots
 
 
@@ -18,7 +19,7 @@ def scoring_moment(dataset: Dataset) -> datetime:
 
 
 def write_base(dataset: Dataset, run: Path) -> None:
-    """Write `features/base.parquet` and `features/base.json` of a run folder, each whole or not at all.
+    """Write `features/base.parquet`, `features/one_customer.json` and `features/base.json` of a run folder, each whole or not at all.
 
     Grain: customer who may be profiled, with every feature, `may_contact`, and `eligible_<task>` for each task of the dataset.
     """
@@ -31,6 +32,7 @@ def write_base(dataset: Dataset, run: Path) -> None:
         base = base.left_join(asked, "customer_id").drop("customer_id_right")
         base = base.mutate(**{f"eligible_{task.name}": base[f"eligible_{task.name}"].fill_null(False)})
     write_table(base.drop("as_of").order_by(KEY[0]), run / "features" / "base.parquet")
+    write_portrait(dataset, features, run / "features" / "one_customer.json")
     write_json(run / "features" / "base.json", {
         "data": dataset.name, "fingerprint": dataset.fingerprint, "as_of": as_of.isoformat() + "Z", "currency": dataset.currency,
         "tasks": [task.name for task in dataset.tasks]})

@@ -18,12 +18,13 @@ from features.tasks import Task
 
 # Modules that work on clean tables: a change in them leaves the clean tables as they are.
 _AFTER = (
-    "__main__", "base", "catalogue", "choice", "feature", "history", "kept", "labels", "lock", "portrait", "progress", "seeds", "snapshots", "spark", "streams", "windows")
+    "__main__", "base", "catalogue", "choice", "feature", "history", "kept", "labels", "lock", "one_customer", "portrait", "progress", "seeds", "snapshots",
+    "spark", "streams", "windows")
 _ROOM = Path(__file__).parent
 FEATURE_CODE = (
     "catalogue", "choice", "components", "feature", "history", "identity", "moments", "sharing", "snapshots", "spark", "streams", "windows",
     *(f"families/{path.stem}" for path in sorted((_ROOM / "families").glob("*.py"))))
-BASE_CODE = (*FEATURE_CODE, "base", "consents", "labels")
+BASE_CODE = (*FEATURE_CODE, "base", "consents", "labels", "one_customer")
 # Rows of a table that are held in memory.
 MOST_IN_MEMORY = 5_000_000
 

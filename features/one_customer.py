@@ -3,23 +3,30 @@
 Made once (`Portrait`), asked often: nothing is built per call, no engine is started, and the values equal the batch's.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from features.catalogue import expand
 from features.dataset import Dataset, minor_units
 from features.errors import ContractError
 from features.feature import UNKNOWN, AsOf, Feature
+from features.files import write_json
 from features.history import MILLIONTHS, TEXTS
-from features.snapshots import portraits
+from features.snapshots import Vocabulary, portraits, templates_of_events, vocabulary
+from features.tasks import Task
 from features.windows import Cells, Rows
 
 Value = int | float | str | None
 _EPOCH = datetime(1970, 1, 1)
+# Times and numbers beyond are mistakes: sums of whole numbers would not hold them.
+YEARS, MOST = (1900, 2200), 10**15
 _WHOLE = ("quantity", "is_promoted")
 _MONEY = {"amount_minor": "amount", "discount_minor": "discount"}
 
@@ -96,6 +103,8 @@ def _whole(values: list[int]) -> "np.ndarray[Any, np.dtype[np.int64]]":
 def _time(value: Any, event: Mapping[str, Any]) -> datetime:
     try:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        if not YEARS[0] <= at.year < YEARS[1]:
+            raise ValueError
     except ValueError:
         raise ContractError(f"event {event['event_id']} needs a time such as 2026-01-31T10:00:00Z, found {value!r}; correct it") from None
     return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
@@ -109,7 +118,10 @@ def _offset(at: datetime, zone: ZoneInfo) -> int:
 
 def _number(event: Mapping[str, Any], column: str, units: int) -> int:
     try:
-        return round(float(event[column]) * units)
+        number = round(float(event[column]) * units)
+        if abs(number) > MOST:
+            raise ValueError
+        return number
     except (TypeError, ValueError, OverflowError):
         raise ContractError(f"event {event['event_id']} needs a number in {column}, found {event[column]!r}; correct it") from None
 
@@ -119,6 +131,30 @@ def _told(value: Any, feature: Feature, named: Mapping[str, Mapping[str, int]]) 
         names = {number: text for text, number in named[feature.texts].items()} if isinstance(feature.texts, str) else {i: name for i, (name, _) in enumerate(feature.texts)}
         return None if value != value else names.get(int(value))
     return None if value != value else value.item()
+
+
+def write_portrait(dataset: Dataset, features: Sequence[Feature], path: Path) -> None:
+    """Write down all that `read_portrait` needs of a dataset, as JSON: where raw events are asked about, the dataset need not be."""
+    one = compiled(dataset, features)
+    write_json(path, {
+        "zone": one.zone, "currency": one.currency, "lookbacks_days": dataset.lookbacks_days(), "tasks": [asdict(task) for task in dataset.tasks],
+        "words": asdict(vocabulary(dataset)), "features": [feature.name for feature in one.features if not isinstance(feature.expression, AsOf)],
+        "marketer_kinds": one.marketer_kinds, "campaign_ends": {name: end.isoformat() for name, end in one.campaign_ends.items() if end}, "goods": one.goods})
+
+
+def read_portrait(path: Path) -> Portrait:
+    """The compiled form that was written down. Raises: OSError; ContractError for a file that is not as it was written."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        words = Vocabulary(**{name: tuple(values) for name, values in said["words"].items()})
+        known: dict[str, Feature] = {}
+        for feature in expand(templates_of_events([Task.from_json(task) for task in said["tasks"]], words), said["lookbacks_days"], said["currency"]):
+            known.setdefault(feature.name, feature)
+        return Portrait(
+            tuple(known[name] for name in said["features"]), said["zone"], said["currency"], tuple(said["marketer_kinds"]),
+            {name: datetime.fromisoformat(end) for name, end in said["campaign_ends"].items()}, {item: (told[0], told[1]) for item, told in said["goods"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ContractError(f"{path.name} must be as make run wrote it, found {type(error).__name__}; run it again") from None
 
 
 def compiled(dataset: Dataset, features: Sequence[Feature]) -> Portrait:

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from features.history import TEXTS, Timelines, numbered, timelines
 from features.identity import with_identifiers
 from features.moments import KEY
 from features.streams import BOUGHT, ROLES, STAGES, STREAMS, needs_of
+from features.tasks import Task
 from features.windows import Cells, Rows, aggregated
 
 if TYPE_CHECKING:
@@ -47,13 +48,34 @@ MOST_PAST, MOST_THREADS = 1_000_000, 4
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")
 
 
-def templates(dataset: Dataset) -> tuple[Feature, ...]:
-    """Every entry that the catalogue has for this dataset's attributes, kinds of events and tasks, before it is written out for lookbacks and a currency."""
-    undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of its own that a dataset adds to the catalogue: frequent kinds of events, those that tell a category, channels and categories of purchases."""
+
+    kinds: tuple[str, ...]
+    kinds_with_category: tuple[str, ...]
+    channels: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def vocabulary(dataset: Dataset) -> Vocabulary:
+    """What its events tell."""
+    return Vocabulary(
+        tuple(_frequent_kinds(dataset)), tuple(_frequent_kinds(dataset, "category")), tuple(_frequent(dataset, "channel", MOST_CHANNELS)),
+        tuple(_frequent(dataset, "category", MOST_CATEGORIES)))
+
+
+def templates_of_events(tasks: Sequence[Task], words: Vocabulary) -> tuple[Feature, ...]:
+    """Every entry that the catalogue has for events of these words and these tasks, before it is written out for lookbacks and a currency."""
     return (
-        *catalogue.profile(dataset.attributes, undated), *catalogue.CATALOGUE, *catalogue.of_kinds(_frequent_kinds(dataset)),
-        *catalogue.of_targets(dataset.tasks, _frequent_kinds(dataset, "category")), *catalogue.of_channels(_frequent(dataset, "channel", MOST_CHANNELS)),
-        *catalogue.of_categories(_frequent(dataset, "category", MOST_CATEGORIES)))
+        *catalogue.CATALOGUE, *catalogue.of_kinds(words.kinds), *catalogue.of_targets(tasks, words.kinds_with_category), *catalogue.of_channels(words.channels),
+        *catalogue.of_categories(words.categories))
+
+
+def templates(dataset: Dataset) -> tuple[Feature, ...]:
+    """Every entry that the catalogue has for this dataset's attributes, kinds of events and tasks, before it is written out."""
+    undated = "customers" in dataset.tables and not _has_values(dataset.tables["customers"], "valid_from")
+    return (*catalogue.profile(dataset.attributes, undated), *templates_of_events(dataset.tasks, vocabulary(dataset)))
 
 
 def candidates(dataset: Dataset) -> tuple[Feature, ...]:

@@ -20,10 +20,12 @@ from serving.metrics import count, count_scores, observe
 from serving.pool import Pool
 from serving.problems import KEY_ID, handle_errors, request_id_of
 from serving.profile import dictionary, profile, what_if
-from serving.scoring import Answers, Base, TaskBase
+from serving.scoring import Answers, Asked, Base, TaskBase
 from serving.shapes import (
     AudienceRequest,
     AudienceResponse,
+    Customer,
+    Event,
     ExplainRequest,
     ExplainResponse,
     FeaturesResponse,
@@ -38,7 +40,7 @@ from serving.shapes import (
     WhatIfResponse,
 )
 
-API_VERSION = "1.2.0"
+API_VERSION = "1.3.0"
 # Up to here the event loop works by itself, since handing over to a thread costs more: bytes to decode, and rows to score, of which one explained is worth many.
 _BYTES_AT_ONCE, _ROWS_AT_ONCE, _ROWS_OF_A_REASON = 2**16, 32, 16
 
@@ -140,13 +142,19 @@ def _decoded(base: Base, question: Question, explains: bool, request_id: str) ->
 def _typed(base: Base, asked: ScoreRequest, request_id: str) -> Response:
     """The answer to a typed request. Raises: UsageError for what its types cannot say."""
     tasks = base.require_tasks(asked.tasks)
-    customers = [(customer.customer_id, customer.features) for customer in asked.customers]
-    base.require_features(customers, tasks)
+    base.require_features([(customer.customer_id, customer.features) for customer in asked.customers], tasks)
+    customers = [_given(base, customer, f"customers[{i}]") for i, customer in enumerate(asked.customers)]
     language, top = (asked.language, asked.top) if isinstance(asked, ExplainRequest) else ("en", None)
     ids = [customer for customer, _ in customers]
     withheld = base.withheld_among(ids)
     said = _told(request_id, tasks, ids, [task.ask(customers, withheld) for task in tasks], language, top)
     return Response(said, media_type="application/json")
+
+
+def _given(base: Base, customer: Customer, where: str) -> Asked:
+    """Whom, and by which features; None for the base's. Raises: UsageError for events that cannot be read."""
+    is_plain = customer.events is None and customer.as_of is None
+    return customer.customer_id, customer.features if is_plain else base.by_events.features(customer, where)
 
 
 def _told(request_id: str, tasks: list[TaskBase], ids: list[str], answers: list[Answers], language: str, top: int | None) -> bytes:
@@ -165,8 +173,8 @@ def _told(request_id: str, tasks: list[TaskBase], ids: list[str], answers: list[
 
 def _what_if(base: Base, asked: WhatIfRequest, request_id: str) -> Response:
     [task] = base.require_tasks([asked.task])
-    customer = (asked.customer.customer_id, asked.customer.features)
-    base.require_features([customer], [task])
+    base.require_features([(asked.customer.customer_id, asked.customer.features)], [task])
+    customer = _given(base, asked.customer, "customer")
     answers, changes, note = what_if(base, task, customer, asked.changes, asked.language)
     results = task.results([customer[0]] * len(answers.why), answers, asked.language)
     count(task.task, task.version, len(results))
@@ -202,7 +210,9 @@ def _model(task: TaskBase | SpaceBase) -> dict[str, Any]:
 def _own_words(base: Base | None) -> set[str]:
     """Names that an error may repeat: the fields of the requests and the features of the models."""
     names = {column.name for task in base.tasks.values() for column in task.model.columns} if base else set()
-    return names | {"tasks", "customers", "customer_id", "features", "language", "top", "seeds", "reach", "similarity", "task", "customer", "changes"}
+    return names | {
+        *Event.model_fields, "events", "as_of", "tasks", "customers", "customer_id", "features", "language", "top", "seeds", "reach", "similarity", "task", "customer",
+        "changes"}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class ProblemError(Exception):
 
 
 class Client:
-    """Asks one server. A customer is an id, or {"customer_id": ..., "features": {...}}."""
+    """Asks one server. A customer is an id, or {"customer_id": ..., "features": {...}} or {"customer_id": ..., "events": [...]}."""
 
     def __init__(self, address: str = "http://127.0.0.1:3000", key: str | None = None, seconds: float = 60.0, tries: int = 3) -> None:
         self.address, self.seconds, self.tries = address.rstrip("/"), seconds, tries

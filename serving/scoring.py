@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from features.errors import ContractError, UsageError
 from serving.alike import SpaceBase, trained_seeds
+from serving.by_events import ByEvents
 from serving.champions import Champion, champions
 from serving.decoding import Decoder, is_count
 from serving.withheld import Withheld
@@ -157,6 +158,7 @@ class Base:
     tasks: dict[str, TaskBase]
     spaces: dict[str, SpaceBase] = field(default_factory=dict)
     withheld: Withheld | None = None
+    run: Path | None = None
 
     def versions(self) -> dict[str, str]:
         """Each task that is served, and in which version."""
@@ -165,6 +167,13 @@ class Base:
     def withheld_among(self, customers: Sequence[str]) -> frozenset[int]:
         """The places of those who must not be scored any more. Raises: ContractError where that cannot be known."""
         return self.withheld.among(customers) if self.withheld else frozenset()
+
+    @cached_property
+    def by_events(self) -> ByEvents:
+        """What reads customers who are given by raw events. Raises: UsageError for a base that is of no run."""
+        if self.run is None:
+            raise UsageError("customers by events need a run folder, found a base without; ask by features")
+        return ByEvents(self.run, self.info.as_of, {column.name for task in self.tasks.values() for column in task.model.columns})
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -250,7 +259,7 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
             spaces[task] = SpaceBase(task, champion.model, champion.version, chosen, x, info.as_of, trained_seeds(run, info.data, task), may_contact[inside], withheld)
         else:
             tasks[task] = TaskBase(task, champion.model, champion.version, chosen, x, known, info.as_of, may_contact[inside])
-    return Base(info, tasks, spaces, withheld)
+    return Base(info, tasks, spaces, withheld, run)
 
 
 def read_base(run: Path) -> "pd.DataFrame":

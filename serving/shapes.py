@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-MAX_CUSTOMERS = 10_000
+MAX_CUSTOMERS, MAX_EVENTS = 10_000, 10_000
 MAX_SEEDS = 100_000
 MAX_TASKS, MAX_TOP, MAX_TEXT, MAX_ID = 100, 100, 1000, 128
 
@@ -16,18 +16,46 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Event(_Strict):
+    """What a customer did, or a marketer to them. Times are ISO 8601 (without an offset: UTC), money is in major units of the data's currency."""
+
+    event_id: Id
+    event_at: Text
+    kind: Text
+    ingested_at: Text | None = None
+    initiator: Literal["customer", "marketer"] | None = None
+    channel: Text | None = None
+    session_id: Text | None = None
+    item_id: Text | None = None
+    category: Text | None = None
+    brand: Text | None = None
+    quantity: FiniteFloat | None = None
+    amount: FiniteFloat | None = None
+    discount: FiniteFloat | None = None
+    is_promoted: bool | None = None
+    campaign_id: Text | None = None
+    value: FiniteFloat | None = None
+
+
 class Customer(_Strict):
-    """One customer: by id, from the base scored last; or by features, of which those not given count as not known."""
+    """One customer: by id, from the base scored last; or by features, of which those not given count as not known; or by raw events.
+
+    Events are looked at from `as_of`: if it is not given, from the base's moment where all happened before it, else from now. Features beside events tell what
+    events do not, such as attributes, and go before them.
+    """
 
     customer_id: Id
     features: dict[Text, FiniteFloat | Text | None] = Field(default=None)  # type: ignore[arg-type]
+    events: Annotated[list[Event], Field(max_length=MAX_EVENTS)] = Field(default=None)  # type: ignore[arg-type]
+    as_of: Text = Field(default=None, description="ISO 8601; only beside events")  # type: ignore[assignment]
 
 
 class ScoreRequest(_Strict):
     """Whom to score, for which tasks (all that are served, if not said)."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
-        {"tasks": ["churn"], "customers": [{"customer_id": "1123"}, {"customer_id": "a", "features": {"purchases_count_28d": 2}}]}]})
+        {"tasks": ["churn"], "customers": [{"customer_id": "1123"}, {"customer_id": "a", "features": {"purchases_count_28d": 2}},
+            {"customer_id": "b", "events": [{"event_id": "e1", "event_at": "2026-01-31T10:00:00Z", "kind": "purchase", "amount": 12.5}]}]}]})
     tasks: Annotated[list[Text], Field(min_length=1, max_length=MAX_TASKS)] = Field(default=None)  # type: ignore[arg-type]
     customers: Annotated[list[Customer], Field(max_length=MAX_CUSTOMERS)]
 

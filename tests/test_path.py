@@ -1,10 +1,13 @@
 """The whole path on real data: raw tables to served, explained, honest models."""
 
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from serving.shapes import Event
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -92,6 +95,31 @@ def test_batch_served_and_mlflow_scores_are_one(grocer, door, tmp_path):
     columns = theirs.metadata.get_input_schema().input_names()
     frame = base[columns].astype({c: "float64" for c in columns if base[c].dtype.kind in "iu"})
     assert np.round(theirs.predict(frame), 6).tolist() == batch["probability"].round(6).tolist()
+
+
+def test_scores_by_raw_events_are_those_of_the_base(grocer):
+    from fastapi.testclient import TestClient
+
+    from serving.api import State, create_app
+    from serving.scoring import open_base
+
+    run, served = grocer[2], open_base(grocer[2])
+    client, columns = TestClient(create_app(State(base=served))), served.tasks["churn"].model.columns
+    base = pd.read_parquet(run / "features" / "base.parquet").set_index("customer_id")
+    some = base.index[base["eligible_churn"]][::100].tolist()
+    [clean] = (run / "features" / "clean").glob("*/events.parquet")
+    events = pd.read_parquet(clean, filters=[("customer_id", "in", some)])
+    asked = []
+    for customer, mine in events.groupby("customer_id"):
+        rows = [{name: value for name, value in row.items() if name in Event.model_fields and value == value and value is not None}
+                | {name: row[f"{name}_minor"] / 100 for name in ("amount", "discount") if row[f"{name}_minor"] == row[f"{name}_minor"]} for row in mine.to_dict("records")]
+        # What events do not tell.
+        attributes = {column.name: base.loc[customer, column.name] for column in columns if column.family == "profile" and pd.notna(base.loc[customer, column.name])}
+        asked.append({"customer_id": customer, "features": attributes, "events": rows})
+    body = json.dumps({"tasks": ["churn"], "customers": asked}, default=lambda value: value.isoformat() if hasattr(value, "isoformat") else value.item())
+    by_events = client.post("/score", content=body, headers={"Content-Type": "application/json"}).json()["results"]
+    by_id = client.post("/score", json={"tasks": ["churn"], "customers": [{"customer_id": one["customer_id"]} for one in asked]}).json()["results"]
+    assert len(by_id) >= 15 and by_events == by_id
 
 
 def test_no_customer_stands_in_reports_tracking_or_artefacts(grocer):

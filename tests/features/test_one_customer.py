@@ -8,7 +8,7 @@ from features.contracts import hold
 from features.errors import ContractError
 from features.feature import AsOf
 from features.identity import persons
-from features.one_customer import Portrait, compiled
+from features.one_customer import Portrait, compiled, read_portrait, write_portrait
 from features.shop.simulate import simulate
 from features.snapshots import features_of, snapshots
 from features.sources import open_dataset
@@ -103,3 +103,28 @@ def test_goods_and_campaigns_of_the_tables_go_along(given):
 def test_bad_events_are_refused_in_words(broken, message):
     with pytest.raises(ContractError, match=message):
         Portrait((), "UTC", "EUR").of([broken], NOW)
+
+
+def test_what_was_written_down_of_a_dataset_is_enough(given, portrait, tmp_path):
+    tables = {"items": [{"item_id": "i", "category": "tea", "brand": "b"}], "campaigns": [{"campaign_id": "k", "start_at": "2026-03-01", "end_at": "2026-04-02"}]}
+    dataset = given([{"customer_id": "x", "event_at": "2026-03-01", "channel": "web", "item_id": "i", "amount": 1},
+                     {"customer_id": "x", "event_at": "2026-03-02", "kind": "campaign_received", "campaign_id": "k"}], **tables)
+    features = features_of(dataset)[0]
+    write_portrait(dataset, features, tmp_path / "one.json")
+    found, whole = read_portrait(tmp_path / "one.json"), compiled(dataset, features)
+    events = [*EVENTS, {"event_id": "e", "event_at": "2026-03-27", "kind": "purchase", "item_id": "i", "amount": 3}, {**EVENTS[3], "event_id": "f", "campaign_id": "k"}]
+    assert found.of(events, NOW) == whole.of(events, NOW) and found.of(events, NOW)["campaigns_open_count"] == 1
+    assert found.goods == {"i": ("tea", "b")} and found.zone == "Asia/Shanghai"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"words": {}}'])
+def test_a_form_that_is_not_as_it_was_written_is_refused(tmp_path, text):
+    (tmp_path / "one.json").write_text(text)
+    with pytest.raises(ContractError, match="one.json must be as make run wrote it"):
+        read_portrait(tmp_path / "one.json")
+
+
+@pytest.mark.parametrize("odd", [{"event_at": "0001-01-01T00:00:00+14:00"}, {"event_at": "9999-12-31T23:59:59-14:00"}, {"amount": 1e300}, {"value": -1e15}])
+def test_what_whole_numbers_cannot_hold_is_refused(portrait, odd):
+    with pytest.raises(ContractError, match="event a needs a"):
+        portrait.of([{**EVENTS[0], **odd}], NOW)
