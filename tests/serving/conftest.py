@@ -13,6 +13,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from features.one_customer import write_portrait
+from features.snapshots import features_of
 from serving.api import State, create_app
 from serving.scoring import open_base
 from training.members import BoosterMember, LinearMember, lightgbm
@@ -151,10 +153,12 @@ def models(frame):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory, frame, models):
-    """A run folder with a registry of two champions and a base. Do not change it: `write_base` into one of your own."""
+def run(tmp_path_factory, frame, models, held):
+    """A run folder with a registry of two champions, a base and the form of its events. Do not change it: `write_base` into one of your own."""
     folder = tmp_path_factory.mktemp("serving") / "out"
     _write_base(folder, frame)
+    dataset, _ = held([{"customer_id": "x", "event_at": "2017-12-01", "amount": 1, "discount": 1, "channel": "store"}], zone="UTC", currency="USD")
+    write_portrait(dataset, features_of(dataset)[0], folder / "features" / "one_customer.json")
     for model in models.values():
         _register(folder, model, folder.parent / "scratch")
     return folder

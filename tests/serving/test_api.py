@@ -147,7 +147,8 @@ _RAW = {
     "repeated id": (b'{"customers": [{"customer_id": "a", "customer_id": "b"}]}', 422),
     "repeated feature": (b'{"customers": [{"customer_id": "a", "features": {"spend_sum_28d_usd": 1, "spend_sum_28d_usd": 2}}]}', 422),
     "no fields": (b"{}", 422), "null customers": (b'{"customers": null}', 422), "object for list": (b'{"customers": {}}', 422),
-    "events are not served": (b'{"customers": [{"customer_id": "a", "events": []}]}', 422),
+    "no events": (b'{"customers": [{"customer_id": "a", "events": null}]}', 422),
+    "an event without kind": (b'{"customers": [{"customer_id": "a", "events": [{"event_id": "e", "event_at": "2018-01-01"}]}]}', 422),
 }
 
 
