@@ -42,7 +42,7 @@ MOST_CHANNELS, MOST_CATEGORIES = 8, 12
 RESERVED = (*KEY, "label", "is_seed", "may_contact")
 # What attributes are called beside what is asked. (The blank keeps these names apart from anybody's.)
 _KNOWN = "known "
-# Events times moments of a part: so few that its arrays stay near the processor (six times as many took a third more of its time). A part a thread.
+# Events times moments of a part: so few that its arrays stay near the processor (docs/decisions/0020). A part a thread.
 MOST_PAST, MOST_THREADS = 1_000_000, 4
 # What events can be asked for, beside texts: windows.py counts in whole numbers.
 COLUMNS = (*TEXTS, "is_own", "local", "quantity", "amount_minor", "discount_minor", "is_promoted", "value", "campaign_end")

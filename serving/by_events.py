@@ -34,16 +34,13 @@ class ByEvents:
             raise UsageError("customers by events need a run that keeps the form of its events, found none; make the run again, or ask by features") from None
         return replace(whole, features=tuple(feature for feature in whole.features if feature.name in self.wanted))
 
-    def features(self, customer: "Customer", where: str) -> Mapping[str, float | str | None] | None:
-        """What to score of a customer: the features given, and those of the events given; None for one who is given by id alone.
+    def features(self, customer: "Customer", where: str) -> Mapping[str, float | str | None]:
+        """What to score of a customer who has events or a moment: the features of the events, and before them those given.
 
         Raises: UsageError for an event or a moment that cannot be read. No value that a caller wrote comes back in the message.
         """
-        given: dict[str, float | str | None] | None = customer.features
         if customer.events is None:
-            if customer.as_of is not None:
-                raise UsageError(f"{where}.as_of must stand beside events, found it without; the base has a moment of its own")
-            return given
+            raise UsageError(f"{where}.as_of must stand beside events, found it without; the base has a moment of its own")
         events: list[dict[str, Any]] = [event.model_dump(exclude_none=True) for event in customer.events]
         try:
             as_of = _moment(customer.as_of) if customer.as_of is not None else self._as_of(events)
@@ -55,7 +52,7 @@ class ByEvents:
         except ContractError:
             raise UsageError(
                 f"{where}.events must each have an event_at such as 2026-01-31T10:00:00Z and numbers of at most 15 digits, found one that has not; correct it") from None
-        return {**told, **(given or {})}
+        return {**told, **(customer.features or {})}
 
     def _as_of(self, events: list[dict[str, Any]]) -> datetime:
         """The base's moment where all happened before it, else now."""
@@ -65,6 +62,6 @@ class ByEvents:
 
 
 def _moment(text: str) -> datetime:
-    """ISO 8601 -> naive UTC in whole seconds, those begun counted whole. Raises: ValueError, OverflowError."""
+    """ISO 8601 -> naive UTC in whole seconds, parts of one cut off. Raises: ValueError, OverflowError."""
     at = datetime.fromisoformat(text)
     return (at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at).replace(microsecond=0)

@@ -125,6 +125,7 @@ def _requests(numbers: list[str], texts: list[str]) -> tuple[type, type]:
     features = struct(
         "Features", [(f"f{i}", kind | None, _NOT_GIVEN) for i, kind in enumerate(kinds)], rename={f"f{i}": name for i, name in enumerate([*numbers, *texts])})
     customer = struct("Customer", [("customer_id", Annotated[str, Meta(min_length=1, max_length=MAX_ID)]), ("features", features | UnsetType, UNSET)])
+    # (Types made here are values to the type checker: hence the exemptions.)
     score: list[Any] = [
         ("customers", Annotated[list[customer], Meta(max_length=MAX_CUSTOMERS)]),  # type: ignore[valid-type]
         ("tasks", Annotated[list[text], Meta(min_length=1, max_length=MAX_TASKS)] | UnsetType, UNSET)]  # type: ignore[valid-type]

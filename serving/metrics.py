@@ -88,5 +88,5 @@ async def answer_metrics(scope: Scope, receive: Receive, send: Send) -> None:
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
     await Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})(scope, receive, send)

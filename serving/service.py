@@ -78,4 +78,4 @@ class LikenessService:
             sys.exit(error.exit_code)
 
 
-LikenessService.add_asgi_middleware(Front)  # type: ignore[attr-defined]
+LikenessService.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # BentoML's decorator gives a service, its types say a class

@@ -8,6 +8,7 @@ MAX_CUSTOMERS, MAX_EVENTS = 10_000, 10_000
 MAX_SEEDS = 100_000
 MAX_TASKS, MAX_TOP, MAX_TEXT, MAX_ID = 100, 100, 1000, 128
 
+# (What is left out is None, but null is refused: a default outside of its type, hence the exemptions.)
 Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00]*$")]
 

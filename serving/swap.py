@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ class Watcher:
             if (champion := self._proved(task, f"{info.data}.{task}", version)) is None:
                 continue
             now = _champions(base) | {task: champion}
-            if (fresh := self._exchange(base, lambda now=now: load_base(self.run, info, now))) is None:  # type: ignore[misc]
+            if (fresh := self._exchange(base, partial(load_base, self.run, info, now))) is None:
                 self._refuse(task, version, "it does not fit the base")
                 continue
             base, has_changed = fresh, True
