@@ -1,32 +1,24 @@
 """Alerts from events: a planted drop is found, a quiet week is quiet, data that stop are seen, and what cannot be judged is said."""
 
-import sys
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from features.__main__ import main
 from features.alerts.panel import volume
-from features.errors import run_door
 
 END = datetime(2026, 6, 1)
 WEEKS = 16
 
 
 @pytest.fixture
-def door(monkeypatch, capsys):
+def door(features_door):
+    """A function: words after `alerts` -> (exit code, standard output, standard error in one line)."""
+
     def called(*words):
-        monkeypatch.setattr(sys, "argv", ["features", "alerts", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "250")
-        code = 0
-        try:
-            run_door(main)
-        except SystemExit as error:
-            code = error.code
-        captured = capsys.readouterr()
-        return code, captured.out, " ".join(captured.err.split())
+        code, out, err = features_door("alerts", *words)
+        return code, out, " ".join(err.split())
 
     return called
 

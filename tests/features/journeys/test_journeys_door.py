@@ -1,15 +1,13 @@
 """The door: what it prints and writes, what is not available and why, and how it refuses."""
 
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from features.__main__ import main
 from features.declaration import declared_in
-from features.errors import run_door
 from features.kept import open_kept
 from features.sources import open_dataset
 from tests.conftest import ROOT
@@ -17,21 +15,8 @@ from tests.features.journeys.conftest import rows_of, session
 
 
 @pytest.fixture
-def door(monkeypatch, capsys):
-    """A function: arguments after `journeys` -> (exit code, standard output, standard error)."""
-
-    def called(*arguments):
-        monkeypatch.setattr(sys, "argv", ["features", "journeys", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "220")
-        code = 0
-        try:
-            run_door(main)
-        except SystemExit as error:
-            code = error.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
+def door(features_door):
+    return partial(features_door, "journeys")
 
 
 DECLARED = """

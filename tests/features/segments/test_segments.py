@@ -1,15 +1,13 @@
 """Segments of literal customers by the door: who is where, cohorts by hand, what is not available; and the shop's hidden types."""
 
 import json
-import sys
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from features.__main__ import main
-from features.errors import run_door
 from features.segments.cohorts import cohorts
 from features.segments.tables import segments
 
@@ -18,19 +16,8 @@ DECLARED = 'observed_until = "2026-06-01T00:00:00Z"\n'
 
 
 @pytest.fixture
-def door(monkeypatch, capsys):
-    def called(*words):
-        monkeypatch.setattr(sys, "argv", ["features", "segments", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "250")
-        code = 0
-        try:
-            run_door(main)
-        except SystemExit as error:
-            code = error.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
+def door(features_door):
+    return partial(features_door, "segments")
 
 
 @pytest.fixture(scope="module")
