@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training import explain
+
 Matrix = NDArray[np.float64]
 
 
@@ -69,7 +71,7 @@ class LinearMember:
 
 
 class BoosterMember:
-    """A LightGBM booster, kept as its text. Contributions are path-dependent TreeSHAP (Lundberg et al. 2018), by LightGBM itself."""
+    """A LightGBM booster, kept as its text. Contributions are path-dependent TreeSHAP (Lundberg et al. 2018), by LightGBM itself, or of many rows by tables."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -86,6 +88,8 @@ class BoosterMember:
         """Shape: (n, p + 1)."""
         if len(x) == 1:
             return self._one_row[_CONTRIBUTIONS](x)[np.newaxis]
+        if len(x) >= explain.MANY_ROWS:
+            return explain.contributions(self._booster, x)
         return np.asarray(self._booster.predict(x, pred_contrib=True, num_threads=1), dtype=np.float64)
 
     def to_text(self) -> str:
