@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import ContractError, UsageError
+from serving.words import Voice
+from serving.words import told as told_in
 
 if TYPE_CHECKING:
     from features.journeys.tables import Journeys
@@ -30,6 +32,7 @@ class BaseTold:
     as_of: str
     segments: "Segments | None" = None
     tags: list[dict[str, Any]] = field(default_factory=list)
+    tag_labels: dict[str, dict[str, str]] = field(default_factory=dict)
     tag_notes: list[str] = field(default_factory=list)
     journeys: "Journeys | None" = None
     lacks: dict[str, str] = field(default_factory=dict)
@@ -58,13 +61,33 @@ def count(run: Path, base: "Base") -> BaseTold | None:
     found = tried("segments", lambda: segments(dataset, [as_of], clusters_before(run / SEGMENTS)))
     if found is not None:
         write(found, run / SEGMENTS)
-    tags, notes = tried("tags", lambda: _tags(run, base, dataset, as_of)) or ([], [])
-    walked = tried("journeys", lambda: journeys(dataset, Asked(as_of)))
+    tags, labels, notes = tried("tags", lambda: _tags(run, base, dataset, as_of)) or ([], {}, [])
+    asked = Asked(as_of)
+    walked = tried("journeys", lambda: journeys(dataset, asked, scores=_scores_before(run, dataset, asked.judged_since)))
     return BaseTold(
-        dataset.name, dataset.zone, dataset.currency, dataset.fingerprint, dataset.licence, dataset.is_simulated, base.info.as_of, found, tags, notes, walked, lacks)
+        dataset.name, dataset.zone, dataset.currency, dataset.fingerprint, dataset.licence, dataset.is_simulated, base.info.as_of, found, tags, labels, notes, walked, lacks)
 
 
-def _tags(run: Path, base: "Base", dataset: Any, as_of: datetime) -> tuple[list[dict[str, Any]], list[str]]:
+def _scores_before(run: Path, dataset: Any, since: datetime) -> Any:
+    """The scores that the run handed out (customer_id, as_of, probability), where some were told before the sessions that priorities look at; else nothing.
+
+    Those of conversion, else of churn. A score of today knows how those sessions ended, and a model asked again about the past has learned from it.
+    """
+    import pandas as pd
+    from ibis.util import gen_name
+
+    files = sorted((run / "scores").glob("*.parquet"))
+    logged = pd.concat([pd.read_parquet(path, columns=["customer_id", "model", "as_of", "probability"]) for path in files]) if files else None
+    for task in ("conversion", "churn"):
+        if logged is None:
+            break
+        mine = logged[logged["model"] == f"{dataset.name}.{task}"]
+        if (mine["as_of"] <= since).any():
+            return dataset.engine.create_table(gen_name("logged"), mine[["customer_id", "as_of", "probability"]])
+    return None
+
+
+def _tags(run: Path, base: "Base", dataset: Any, as_of: datetime) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]], list[Any]]:
     from features.tags.declared import DEFAULT, read_tags
     from features.tags.evaluate import plan, tagged
     from features.tags.known import score_tables
@@ -76,7 +99,14 @@ def _tags(run: Path, base: "Base", dataset: Any, as_of: datetime) -> tuple[list[
     planned = plan(dataset, declared, score_tables(dataset, frames))
     table = tagged(dataset, planned, [as_of])
     covered = coverage(table, planned)
-    return records(covered.drop(columns=["as_of", "valid_until"])), remarks(planned, covered, pairs(table, planned, as_of), declared)
+    labels = {tag.name: {"en": tag.label_en, "zh": tag.label_zh} for tag in declared}
+    return records(covered.drop(columns=["as_of", "valid_until"])), labels, remarks(planned, covered, pairs(table, planned, as_of), declared)
+
+
+def lacking(lacks: dict[str, str], words: dict[str, Any], voice: Voice) -> list[tuple[str, str]]:
+    """What is not available and why, each with the language that it is said in."""
+    said = [(words["parts"].get(name, name), *told_in(why, voice.language, words["names"])) for name, why in lacks.items()]
+    return [(words["because"].format(part=part, why=why), language) for part, why, language in said]
 
 
 def records(frame: Any) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from serving import charts
-from serving.base_pages import records
+from serving.base_pages import lacking, records
 from serving.words import Voice, base_words, percent
+from serving.words import told as told_in
 
 if TYPE_CHECKING:
     from serving.base_pages import BaseTold
@@ -17,11 +18,13 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
     words, found = base_words(voice.language), told.segments
     tables = {name: records(frame) for name, frame in found.tables.items() if name not in ("effects", "tree")} if found else {}
     as_of, lacks = voice.day(told.as_of), {**told.lacks, **(found.unavailable if found else {})}
+    notes = [*(found.notes if found else []), *told.tag_notes]
+    labels = {tag: f"“{label[voice.language]}”" for tag, label in told.tag_labels.items()}
     n_customers = f"{found.told['n_customers']:,}" if found else "0"
     data = {
         "data": told.data, "as_of": as_of, "currency": told.currency,
         "told": {key: value for key, value in found.told.items() if key != "names"} if found else {}, "tables": tables,
-        "tags": told.tags, "notes": [*(found.notes if found else []), *told.tag_notes], "unavailable": lacks,
+        "tags": told.tags, "notes": notes, "unavailable": lacks,
         "card": {"fingerprint": told.fingerprint, "licence": told.licence}}
     return {
         "data": data, "zone": told.zone, "is_simulated": told.is_simulated, "title": words["portrait_title"], "base": words,
@@ -30,8 +33,8 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
                                words["revenue_title"]) if "revenue" in tables else "",
         "schemes": [_scheme(scheme, tables, words, voice) for scheme in SCHEMES if any(row["scheme"] == scheme for row in tables.get("segments", []))],
         "stable": _stable(told, words), "grid": _grid(tables["rfm_grid"], words) if "rfm_grid" in tables else "", **_cohorts(tables.get("cohorts", []), told, words),
-        "tags": [_tag(row, words, voice) for row in told.tags], "lacks": [f"{name}: {why}" for name, why in lacks.items() if name != "journeys"],
-        "notes": data["notes"],
+        "tags": [_tag(row, words, voice) for row in told.tags], "lacks": lacking({name: why for name, why in lacks.items() if name != "journeys"}, words, voice),
+        "notes": [told_in(line, voice.language, labels) for line in notes],
         "mean_spend": words["mean_spend"].format(currency=voice.currency(told.currency)), "currency": voice.currency(told.currency),
         "made": words["base_made"].format(data=told.data, fingerprint=told.fingerprint[:12], as_of=as_of), "licence": told.licence}
 

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from serving import charts
-from serving.base_pages import records
+from serving.base_pages import lacking, records
 from serving.words import Voice, base_words, percent
+from serving.words import told as told_in
 
 if TYPE_CHECKING:
     from serving.base_pages import BaseTold
@@ -21,7 +22,8 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
     unit = words[f"unit_{found.ladder.unit}"] if found else words["unit_sessions"]
     funnel = [row for row in tables.get("funnel", []) if row["dimension"] == ""] if "funnel" not in lacks else []
     ranked = sorted((row for row in tables.get("priority", []) if row["rank"] is not None), key=lambda row: row["rank"])[:MOST_PLACES] if "priority" not in lacks else []
-    data = {"data": told.data, "as_of": as_of, "days": DAYS, "tables": tables, "notes": found.notes if found else [], "unavailable": lacks,
+    notes = found.notes if found else []
+    data = {"data": told.data, "as_of": as_of, "days": DAYS, "tables": tables, "notes": notes, "unavailable": lacks,
             "card": {"fingerprint": told.fingerprint, "licence": told.licence}}
 
     def called(name: str) -> str:
@@ -53,7 +55,7 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
         "priority_chart": charts.ranged(
             [(where(row), row["excess_per_1000"], row["excess_per_1000_low"], row["excess_per_1000_high"], f"{row['excess_per_1000']:.2f}") for row in ranked],
             words["priority_title"]),
-        "lacks": [f"{name}: {why}" for name, why in lacks.items()], "notes": data["notes"],
+        "lacks": lacking(lacks, words, voice), "notes": [told_in(line, voice.language, words["names"]) for line in notes],
         "made": words["base_made"].format(data=told.data, fingerprint=told.fingerprint[:12], as_of=as_of), "licence": told.licence}
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from features.notes import Note
+
 if TYPE_CHECKING:
     from training.saved_model import Column
 
@@ -30,6 +32,22 @@ def words_of(language: str) -> dict[str, Any]:
 def base_words(language: str) -> dict[str, Any]:
     """The words of the pages of the whole base."""
     return tomllib.loads((_FOLDER / f"base.{language}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _notes(language: str) -> dict[str, Any]:
+    path = _FOLDER / f"notes.{language}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def told(text: str, language: str, names: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """A note of the features room in a language, and which language that is: English where it has no words for it. `names` are what things are called here."""
+    known = _notes(language)
+    if not isinstance(text, Note) or text.key not in known:
+        return str(text), "en"
+    called = {**known["names"], **(names or {})}
+    values = {name: told(value, language)[0] if isinstance(value, Note) else called.get(value, value) for name, value in text.values.items()}
+    return Voice(language).spaced(str(known[text.key]).format(**values)), language
 
 
 class Voice:

@@ -17,6 +17,7 @@ from features.errors import ContractError, UsageError
 from features.history import history
 from features.journeys.chains import MOST_EXACT, HigherChain, coalitions, sampled_shapley, sets_of, shapley, without_each
 from features.journeys.sessions import Sessions, letters, spelled
+from features.notes import Note, note
 
 Array = np.ndarray[Any, Any]
 
@@ -129,7 +130,7 @@ def paths_from(table: ir.Table, named: dict[str, str]) -> Paths:
         np.column_stack([person, which, won, lost]))
 
 
-def attribution(paths: Paths, orders: Sequence[int] = (1,), draws: int = DRAWS, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+def attribution(paths: Paths, orders: Sequence[int] = (1,), draws: int = DRAWS, seed: int = 0) -> tuple[pd.DataFrame, list[Note]]:
     """Grain: method and channel. Conversions, their share, and its 95 % interval (`low`, `high`, in conversions); and what a reader should be told.
 
     Methods: first, last, linear, position (40 % first, 40 % last, 20 % between), markov-K, shapley. Each method's credits sum to the conversions. Markov:
@@ -167,7 +168,7 @@ def attribution(paths: Paths, orders: Sequence[int] = (1,), draws: int = DRAWS, 
             "error": errors[method] * total if method in errors else np.nan}))
     notes += said
     if total == 0:
-        notes.append("nobody converted in the window: there is nothing to attribute")
+        notes.append(note("no_conversions", "nobody converted in the window: there is nothing to attribute"))
     found = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return found, notes
 
@@ -224,7 +225,7 @@ def _flows(paths: Paths, taken: Array, won: Array, lost: Array) -> Array:
     return np.asarray(taken @ edges + won @ wins + lost @ losses).reshape(len(taken), 1 + c, c + 2)
 
 
-def _shapley(flows: Array, rng: np.random.Generator) -> tuple[Array, Array, list[str]]:
+def _shapley(flows: Array, rng: np.random.Generator) -> tuple[Array, Array, list[Note]]:
     """Shares, their error by sampling (0 where every coalition was counted), and what to say."""
     c = flows.shape[-1] - 2
     if c <= MOST_EXACT:
@@ -238,4 +239,6 @@ def _shapley(flows: Array, rng: np.random.Generator) -> tuple[Array, Array, list
     drawn = [sampled_shapley(sets_of(one), c, orders[::10])[0] for one in flows[1:41]]
     table = _normalised(np.maximum(np.array([values, *drawn]), 0))
     errors = errors / max(values.sum(), 1e-300)
-    return table, errors, [f"Shapley values of {c} channels come from {len(orders)} orders of joining; their standard error is at most {errors.max():.2%} of all conversions"]
+    return table, errors, [note(
+        "shapley_sampled", "Shapley values of {c} channels come from {orders} orders of joining; their standard error is at most {error} of all conversions",
+        c=c, orders=len(orders), error=f"{errors.max():.2%}")]

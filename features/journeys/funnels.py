@@ -11,6 +11,7 @@ import pandas as pd
 from features.journeys.sessions import Sessions
 from features.journeys.shares import FEWEST, Z, hidden, quantiles, with_shares
 from features.journeys.stages import Ladder
+from features.notes import Note, note
 
 QUANTILES = (.1, .25, .5, .75, .9)
 
@@ -106,7 +107,7 @@ def _seconds(at: ir.Value) -> ir.Value:
     return at.epoch_seconds().floor().cast("int64")
 
 
-def out_of_order(found: Sessions, sessions: ir.Table) -> list[str]:
+def out_of_order(found: Sessions, sessions: ir.Table) -> list[Note]:
     """Stages that mostly come before the one that they were declared after: said, since a company's words may hide it."""
     walk = found.walk(sessions)
     numbers = range(1, found.ladder.last + 1)
@@ -118,8 +119,8 @@ def out_of_order(found: Sessions, sessions: ir.Table) -> list[str]:
     row = firsts.aggregate(**counted).to_pyarrow().to_pylist()[0]
     stages = found.ladder.stages
     return [
-        f"{stages[k]} comes before {stages[k - 1]} in {row[f'turned_{k}'] / row[f'both_{k}']:.0%} of the {row[f'both_{k}']:,} {found.ladder.unit} with both: "
-        "the order may go backwards"
+        note("turned", "{after} comes before {before} in {share} of the {n} {unit} with both: the order may go backwards", after=stages[k], before=stages[k - 1],
+             share=f"{row[f'turned_{k}'] / row[f'both_{k}']:.0%}", n=f"{row[f'both_{k}']:,}", unit=found.ladder.unit)
         for k in numbers[:-1] if row[f"both_{k}"] and row[f"turned_{k}"] > row[f"both_{k}"] / 2]
 
 

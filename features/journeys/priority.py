@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from features.journeys.sessions import KEY, PLACES, Sessions
-from features.journeys.shares import FEWEST, Z
+from features.journeys.shares import FEWEST, Z, told_number
 from features.journeys.stages import Ladder
+from features.notes import Note, note
 
 Array = np.ndarray[Any, Any]
 
@@ -52,7 +53,7 @@ class Entries:
     n_left_out: int
 
 
-def priority(found: Sessions, since: datetime, horizon_days: int, scores: ir.Table | None = None, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+def priority(found: Sessions, since: datetime, horizon_days: int, scores: ir.Table | None = None, seed: int = 0) -> tuple[pd.DataFrame, list[Note]]:
     """Grain: stage, and stage x channel x device. For sessions that began since `since` and `horizon_days` or more before the end, so that what followed is known.
 
     `scores` (customer_id, as_of, probability): the last before a session belongs to what was known on entering. A person "converts" who comes to the last stage
@@ -70,11 +71,14 @@ def priority(found: Sessions, since: datetime, horizon_days: int, scores: ir.Tab
     with threadpool_limits(1):
         rows = _all_judged(entries, found.ladder, np.random.default_rng(seed))
     frame = pd.DataFrame(rows)
-    notes = [f"{entries.n_left_out:,} sessions are left out of the priorities: their people have no score from before"] if entries.n_left_out else []
+    notes = []
+    if entries.n_left_out:
+        notes.append(note("no_score_before", "{n} sessions are left out of the priorities: their people have no score from before", n=told_number(entries.n_left_out)))
     if scores is None:
-        notes.append("no scores were given: conversions are predicted from the portrait alone")
+        notes.append(note("no_scores", "no scores were given: conversions are predicted from the portrait alone"))
     if frame.empty or "excess_per_1000" not in frame:
-        return pd.DataFrame(), [*notes, f"priorities are not available: no stage has {FEWEST_SESSIONS} sessions that go on and as many that do not"]
+        return pd.DataFrame(), [*notes, note(
+            "no_priorities", "priorities are not available: no stage has {n} sessions that go on and as many that do not", n=FEWEST_SESSIONS)]
     frame["rank"] = frame["excess_per_1000_low"].rank(ascending=False, method="first")
     return frame.sort_values(["rank", "expected_per_1000"], ascending=[True, False], ignore_index=True, na_position="last")[COLUMNS], notes
 

@@ -5,11 +5,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.notes import note
+
 Array = np.ndarray[Any, Any]
 
 # Fewer people than this are not shown.
 FEWEST = 10
 Z = 1.959964
+
+
+def told_number(n: int) -> str:
+    """A number of cases for a sentence; a small one is not told."""
+    return f"{n:,}" if n >= FEWEST else note("few", "a few")
 
 
 def wilson(share: Any, n: Any) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import ibis
 
 from features.dataset import Dataset, Funnel
 from features.errors import ContractError, UsageError
+from features.notes import note
 from features.streams import BOUGHT, STAGES
 
 # What the stages of the standard funnel are called, by how far towards a purchase they are.
@@ -51,11 +52,12 @@ def standard(own: Iterable[str], conversion: str = "") -> tuple[Ladder, str]:
     before = {depth: [kind for kind in own if STAGES.get(kind) == depth and kind != conversion] for depth in range(1, end)}
     held = [depth for depth, kinds in before.items() if kinds]
     if not last:
-        return Ladder(STANDARD, (), {}), "a funnel needs purchases at its end, and this data has none; name another conversion"
+        return Ladder(STANDARD, (), {}), note("funnel_needs_purchases", "a funnel needs purchases at its end, and this data has none; name another conversion")
     number_of = {kind: number for number, depth in enumerate(held, 1) for kind in before[depth]}
     ladder = Ladder(STANDARD, (*(NAMES[depth - 1] for depth in held), conversion or NAMES[-1]), number_of | dict.fromkeys(last, len(held) + 1))
     shown = ", ".join(NAMES[:end - 1])
-    return ladder, "" if held else f"a funnel needs browsing events ({shown} or the like) before the conversion, and this data has none"
+    return ladder, "" if held else note(
+        "funnel_needs_browsing", "a funnel needs browsing events ({shown} or the like) before the conversion, and this data has none", shown=shown)
 
 
 def declared(funnel: Funnel, own: Iterable[str], marketers: Iterable[str] = (), conversion: str = "") -> Ladder:

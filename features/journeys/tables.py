@@ -11,8 +11,9 @@ from features.errors import UsageError, first_few
 from features.journeys import attribution as crediting
 from features.journeys import funnels, paths, priority
 from features.journeys.sessions import KEY, Sessions, sessions_of, with_segment
-from features.journeys.shares import FEWEST
+from features.journeys.shares import told_number
 from features.journeys.stages import STANDARD, Ladder, declared, kinds_in, standard
+from features.notes import note
 
 HORIZON_DAYS = 28
 
@@ -32,6 +33,11 @@ class Asked:
     compare: tuple[str, str] | None = None
     with_treatments: bool = False
     seed: int = 0
+
+    @property
+    def judged_since(self) -> datetime:
+        """Priorities look at sessions from here on, so that the horizon of the last of them is over."""
+        return self.as_of - timedelta(days=self.days + self.horizon_days)
 
 
 @dataclass
@@ -69,17 +75,18 @@ def journeys(dataset: Dataset, asked: Asked, segments: ir.Table | None = None, s
     out.tables["step_matrix"] = paths.step_matrix(found, walk, n_sessions, by=asked.by)
     out.tables["paths"], n_cut = paths.frequent_paths(found, walk)
     if n_cut:
-        out.notes.append(f"{_told(n_cut)} {ladder.unit} have more than {paths.MOST_STEPS} steps: their paths are cut there")
+        out.notes.append(note("paths_cut", "{n} {unit} have more than {most} steps: their paths are cut there", n=told_number(n_cut), unit=ladder.unit, most=paths.MOST_STEPS))
     if asked.compare:
         one, other = (_known_segment(value, window) for value in asked.compare)
         out.tables["compared_transitions"] = paths.different_transitions(transitions, one, other)
-        out.notes.append(f"{len(out.tables['compared_transitions'])} transitions of {one} and {other} were tested: q allows for that, p does not")
+        n_tested = len(out.tables["compared_transitions"])
+        out.notes.append(note("tested", "{n} transitions of {one} and {other} were tested: q allows for that, p does not", n=n_tested, one=one, other=other))
         if not lacks:
             out.tables["compared_funnel"] = funnels.differences(out.tables["funnel"], one, other)
     if not lacks and ladder.unit != "sessions":
-        out.unavailable["priority"] = "priorities are of sessions, and this funnel counts customers"
+        out.unavailable["priority"] = note("priorities_of_sessions", "priorities are of sessions, and this funnel counts customers")
     elif not lacks:
-        out.tables["priority"], said = priority.priority(found, since - timedelta(days=asked.horizon_days), asked.horizon_days, scores, asked.seed)
+        out.tables["priority"], said = priority.priority(found, asked.judged_since, asked.horizon_days, scores, asked.seed)
         out.notes += said
         if out.tables["priority"].empty:
             out.unavailable["priority"] = said[-1]
@@ -103,9 +110,9 @@ def _credit(dataset: Dataset, found: Sessions, window: ir.Table, since: datetime
     """Attribution, and the times that need whole journeys."""
     told = window.channel.nunique().to_pyarrow().as_py()
     if not found.ladder.last or found.ladder.unit != "sessions":
-        out.unavailable["attribution"] = "attribution needs conversions in sessions" + ("" if found.ladder.last else ", and this data has none")
+        out.unavailable["attribution"] = note("credit_needs_sessions", "attribution needs conversions in sessions")
     elif told < 2:
-        out.unavailable["attribution"] = f"attribution needs two channels or more, and this data tells {told}"
+        out.unavailable["attribution"] = note("credit_needs_channels", "attribution needs two channels or more, and this data tells {n}", n=told)
     treatments = crediting.messages(dataset, found, since) if asked.with_treatments else None
     ways, named = (None, {}) if "attribution" in out.unavailable else crediting.journeys(found, window, asked.lookback_days, treatments)
     if "times" not in out.unavailable:
@@ -116,11 +123,8 @@ def _credit(dataset: Dataset, found: Sessions, window: ir.Table, since: datetime
         out.notes += said
         n_long = int((ways.n_touches > crediting.MOST_TOUCHES).cast("int64").sum().to_pyarrow().as_py() or 0)
         if n_long:
-            out.notes.append(f"{_told(n_long)} journeys have more than {crediting.MOST_TOUCHES} touches: the first and the latest are kept")
-
-
-def _told(n: int) -> str:
-    return f"{n:,}" if n >= FEWEST else "a few"
+            out.notes.append(note(
+                "journeys_cut", "{n} journeys have more than {most} touches: the first and the latest are kept", n=told_number(n_long), most=crediting.MOST_TOUCHES))
 
 
 def _known_segment(value: str, window: ir.Table) -> str:

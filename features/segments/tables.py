@@ -10,7 +10,8 @@ import pandas as pd
 from features.dataset import Dataset
 from features.errors import UsageError
 from features.feature import Feature
-from features.journeys.shares import FEWEST
+from features.journeys.shares import FEWEST, told_number
+from features.notes import note
 from features.segments import clusters as mixtures
 from features.segments import grids
 from features.segments.apart import effects, migration, sentences, summary
@@ -82,7 +83,8 @@ def grouped(
     if FREQUENCY in features:
         found = cohorts(dataset, as_ofs[-1])
         if found.empty:
-            out.unavailable["cohorts"] = f"cohorts need {FEWEST} people with a first purchase in one month that is over, and this data has none"
+            out.unavailable["cohorts"] = note(
+                "cohorts_need", "cohorts need {n} people with a first purchase in one month that is over, and this data has none", n=FEWEST)
         else:
             out.tables["cohorts"] = found
     return out
@@ -109,9 +111,11 @@ def _known(portraits: pd.DataFrame) -> Any:
 def _cluster(out: Segments, now: pd.DataFrame, habits: list[str], before: Clusters | None, seed: int) -> None:
     known = now[_known(now)] if FREQUENCY in now else now[:0]
     if len(habits) < mixtures.FEWEST_HABITS:
-        out.unavailable["cluster"] = f"clusters need {mixtures.FEWEST_HABITS} habits that the data tell, found {len(habits)}"
+        out.unavailable["cluster"] = note("clusters_need_habits", "clusters need {n} habits that the data tell, found {found}", n=mixtures.FEWEST_HABITS, found=len(habits))
     elif len(known) < 30 * min(mixtures.NUMBERS):
-        out.unavailable["cluster"] = f"clusters need {30 * min(mixtures.NUMBERS)} customers with {FEWEST_BASKETS} baskets in the year, found {len(known)}"
+        out.unavailable["cluster"] = note(
+            "clusters_need_customers", "clusters need {n} customers with {baskets} baskets in the year, found {found}", n=30 * min(mixtures.NUMBERS),
+            baskets=FEWEST_BASKETS, found=told_number(len(known)))
     else:
         found = mixtures.fit(known, habits, seed, former=len(before.names) if before else 0)
         found = mixtures.with_names_of(found, before) if before else found
@@ -119,7 +123,8 @@ def _cluster(out: Segments, now: pd.DataFrame, habits: list[str], before: Cluste
         out.tables["stability"] = pd.DataFrame({"clusters": list(found.stability), "agreement_share": list(found.stability.values())})
         out.tables["tree"] = mixtures.tree(found)
         if not any(value >= mixtures.STABLE for value in found.stability.values()):
-            out.notes.append(f"no number of clusters is stable (adjusted Rand {mixtures.STABLE} between resamples): take them as a sketch, not as types")
+            out.notes.append(note(
+                "clusters_unstable", "no number of clusters is stable (adjusted Rand {stable} between resamples): take them as a sketch, not as types", stable=mixtures.STABLE))
 
 
 def _describe(out: Segments, now: pd.DataFrame, money: str, habits: list[str]) -> None:
@@ -128,7 +133,9 @@ def _describe(out: Segments, now: pd.DataFrame, money: str, habits: list[str]) -
     parts, apart, said = [], [], {}
     for scheme in SCHEMES:
         if scheme not in out.members:
-            out.unavailable.setdefault(scheme, "it needs purchases" + (" with amounts" if scheme in ("rfm", "value") else "") + ", and this data has none")
+            lacks = note("scheme_needs_amounts", "it needs purchases with amounts, and this data has none") if scheme in ("rfm", "value") else note(
+                "scheme_needs_purchases", "it needs purchases, and this data has none")
+            out.unavailable.setdefault(scheme, lacks)
             continue
         labels = out.members[scheme]
         found = effects(now, labels, habits if scheme == "cluster" and habits else compared)
@@ -153,9 +160,9 @@ def _describe(out: Segments, now: pd.DataFrame, money: str, habits: list[str]) -
         if who:
             out.tables["revenue"], out.told["revenue"] = table, who
         else:
-            out.unavailable["revenue"] = f"it needs {10 * FEWEST} customers with spend in the year"
+            out.unavailable["revenue"] = note("revenue_needs", "it needs {n} customers with spend in the year", n=10 * FEWEST)
     n_none = int((out.members["cluster"] == mixtures.NONE).sum()) if "cluster" in out.members else 0
     if n_none:
-        n_told = f"{n_none:,}" if n_none >= FEWEST else "a few"
-        out.notes.append(f"{n_told} customers with fewer than {FEWEST_BASKETS} baskets in the year belong to no cluster: their habits are not known yet")
+        out.notes.append(note("no_cluster", "{n} customers with fewer than {baskets} baskets in the year belong to no cluster: their habits are not known yet",
+                              n=told_number(n_none), baskets=FEWEST_BASKETS))
     out.told["n_customers"] = len(now)

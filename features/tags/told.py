@@ -9,12 +9,15 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from features.journeys.shares import FEWEST
+from features.journeys.shares import FEWEST, told_number
+from features.notes import Note, note
 from features.tags.declared import Tag
 from features.tags.evaluate import HOLDS, Plan
 
 # Two tags whose holders overlap so much (both of either) are one.
 SAME = .98
+NOBODY, EVERYBODY = "nobody holds it", "everybody holds it"
+UNUSED = {NOBODY: ("tag_nobody", "{tag}: nobody holds it; an unused tag can go"), EVERYBODY: ("tag_everybody", "{tag}: everybody holds it; an unused tag can go")}
 
 
 def _few(n: float) -> bool:
@@ -32,7 +35,7 @@ def coverage(table: ir.Table, plan: Plan) -> pd.DataFrame:
         for tag in plan.tags:
             n = int(found[f"n:{tag.name}"] or 0)
             hide = _few(n) or _few(n_all - n)
-            remark = "nobody holds it" if n == 0 else "everybody holds it" if n == n_all else ""
+            remark = NOBODY if n == 0 else EVERYBODY if n == n_all else ""
             rows.append({
                 "as_of": found["as_of"], "tag": tag.name, "label_en": tag.label_en, "label_zh": tag.label_zh, "layer": tag.layer, "owner": tag.owner, "n_customers": n_all,
                 "n_holders": None if hide else n, "share": None if hide else n / n_all, "n_unknown": _shown(int(found[f"u:{tag.name}"])),
@@ -77,19 +80,21 @@ def changes(before: ir.Table, now: ir.Table, since: datetime, as_of: datetime, n
     return pd.DataFrame(shown.assign(since=since, as_of=as_of))
 
 
-def remarks(plan: Plan, covered: pd.DataFrame, paired: pd.DataFrame, declared: Sequence[Tag]) -> list[str]:
+def remarks(plan: Plan, covered: pd.DataFrame, paired: pd.DataFrame, declared: Sequence[Tag]) -> list[Note]:
     """What the keepers of the tags should look at: tags that nobody holds or everybody, twice the same, contradictions, and what the data lack."""
     last = covered[covered["as_of"] == covered["as_of"].max()]
-    notes = [f"{row['tag']}: {row['remark']}; an unused tag can go" for row in last.to_dict("records") if row["remark"]]
+    notes = [note(*UNUSED[row["remark"]], tag=row["tag"]) for row in last.to_dict("records") if row["remark"]]
     by_rule: dict[Any, list[str]] = {}
     for tag in plan.tags:
         by_rule.setdefault((tag.rules[0], tag.values), []).append(tag.name)
     twins = {frozenset(pair) for names in by_rule.values() for pair in combinations(names, 2)}
-    notes += [f"{' and '.join(names)}: the same rule; keep one" for names in by_rule.values() if len(names) > 1]
+    notes += [note("tag_twins", "{tags}: the same rule; keep one", tags=" and ".join(names)) for names in by_rule.values() if len(names) > 1]
     for row in paired.to_dict("records"):
         if row["likeness"] >= SAME and frozenset((row["tag"], row["other"])) not in twins:
-            notes.append(f"{row['tag']} and {row['other']}: held by the same customers ({100 * row['likeness']:.0f} %); keep one")
+            notes.append(note("tags_alike", "{tag} and {other}: held by the same customers ({share} %); keep one", tag=row["tag"], other=row["other"],
+                              share=f"{100 * row['likeness']:.0f}"))
         if row["is_conflict"]:
-            n = "fewer than 10" if pd.isna(row["n_both"]) else f"{row['n_both']:,}"
-            notes.append(f"{row['tag']} and {row['other']} exclude each other, and {n} customers hold both; correct a rule")
-    return [*notes, *(f"{tag.name}: not available, it needs {plan.lacks[tag.name]}" for tag in declared if tag.name in plan.lacks)]
+            notes.append(note("tags_conflict", "{tag} and {other} exclude each other, and {n} customers hold both; correct a rule", tag=row["tag"], other=row["other"],
+                              n=told_number(0 if pd.isna(row["n_both"]) else row["n_both"])))
+    return [*notes, *(note("tag_needs", "{tag}: not available, it needs {needs}", tag=tag.name, needs=plan.lacks[tag.name])
+                     for tag in declared if tag.name in plan.lacks)]

@@ -1,14 +1,21 @@
 """The pages of the whole base: counted once from a run's clean tables, in both languages, every number in the page's data, few people hidden, nothing invented."""
 
+import ast
 import re
+import shutil
+import tomllib
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from features.kept import open_kept
-from serving import base_pages, portrait_page, touchpoints_page
+from features.journeys.tables import Asked
+from features.kept import clean_tables, open_kept
+from features.tags.told import UNUSED
+from serving import base_pages, portrait_page, touchpoints_page, words
 from serving.report import _write
 from serving.words import LANGUAGES, Voice, base_words
 from tests.test_pages import NUMBER, Page, facts, plain, written
@@ -84,6 +91,44 @@ def test_pages_are_safe_and_stand_alone(browsing, name):
     assert "<b>kiosk" not in source.replace("\\u003cb\\u003ekiosk", "")
     assert "default-src 'none'" in source
     assert not re.search(r"https?://|url\(|@import", re.sub(r"<script.*?</script>", "", source, flags=re.S))
+
+
+def test_notes_are_said_in_both_languages(browsing):
+    run, _ = browsing
+    said = {language: (run / f"touchpoints.{language}.html").read_text(encoding="utf-8") for language in LANGUAGES}
+    assert '<bdi lang="en">no scores were given: conversions are predicted from the portrait alone</bdi>' in said["en"]
+    assert '<bdi lang="zh">未提供模型分数' in said["zh"]
+    portrait = (run / "portrait.zh.html").read_text(encoding="utf-8")
+    assert '<bdi lang="zh">“高流失风险（模型）”：暂无，需要流失模型的分档（--scores）</bdi>' in portrait
+
+
+def test_every_note_of_the_features_room_has_its_chinese_with_the_same_places():
+    """Read from the source: a note that is added needs its sentence."""
+    texts = {}
+    for path in (Path(__file__).parents[2] / "features").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "note" and isinstance(node.args[0], ast.Constant):
+                texts[node.args[0].value] = node.args[1].value
+    texts |= dict(UNUSED.values())
+    chinese = tomllib.loads((words._FOLDER / "notes.zh.toml").read_text(encoding="utf-8"))
+    del chinese["names"]
+    assert len(texts) > 20
+    assert chinese.keys() == texts.keys()
+    for key, text in texts.items():
+        assert set(re.findall(r"\{(\w+)\}", chinese[key])) == set(re.findall(r"\{(\w+)\}", text)), key
+
+
+def test_priorities_take_the_scores_that_were_handed_out_before_and_no_later_ones(browsing, tmp_path):
+    run, told = browsing
+    run = shutil.copytree(run, tmp_path / "run")
+    (run / "scores").mkdir()
+    rows = pd.DataFrame({"customer_id": [f"c{i}" for i in range(200)], "model": f"{told.data}.churn", "probability": np.linspace(.1, .9, 200)})
+    rows.assign(as_of=END - timedelta(days=100)).to_parquet(run / "scores" / "later.parquet")
+    assert base_pages._scores_before(run, clean_tables(run), Asked(END).judged_since) is None
+    rows.assign(as_of=END - timedelta(days=130)).to_parquet(run / "scores" / "before.parquet")
+    counted = base_pages.count(run, SimpleNamespace(info=SimpleNamespace(as_of="2026-06-01T00:00:00Z"), tasks={})).journeys
+    assert counted.tables["priority"]["score_drop"].between(.1, .9).any()
+    assert not any("no scores were given" in note for note in counted.notes)
 
 
 def test_where_nobody_browses_the_page_says_so(pages):
