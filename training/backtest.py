@@ -152,10 +152,11 @@ def rank_sum_rule(rows: Rows, folds: Folds, columns: tuple[Column, ...], chosen:
 
 def ablations(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...]) -> dict[str, float]:
     """AUC of the same recipe without what marketers did, and without attributes that carry no date."""
+    fit, test = rows.at(folds.fit).capped(task.windows.row_cap), rows.at(folds.test)
+
     def area(flag: str) -> float:
-        blind = masked(rows, without(columns, flag))
-        fitted = recipe.fit(blind.at(folds.fit).capped(task.windows.row_cap), columns)
-        return _auc(rows.at(folds.test).y, fitted.margins(blind.at(folds.test).x))
+        keep = without(columns, flag)
+        return _auc(test.y, recipe.fit(masked(fit, keep), columns).margins(masked(test, keep).x))
 
     flags = [flag for flag in ("is_treatment", "is_undated") if recipe.kind != "rule" and not without(columns, flag).all()]
     return {f"auc_without_{flag[3:]}": found for flag, found in zip(flags, side_by_side(area, flags), strict=True)}
@@ -163,11 +164,11 @@ def ablations(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tup
 
 def family_gains(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], w: Array) -> dict[str, dict[str, Any]]:
     """What each family of features adds: the AUC of the same recipe refitted without it, and the gain of having it with its paired interval over customers."""
-    test, families = rows.at(folds.test), list(dict.fromkeys(column.family for column in columns))
+    fit, test, families = rows.at(folds.fit).capped(task.windows.row_cap), rows.at(folds.test), list(dict.fromkeys(column.family for column in columns))
 
     def margins_without(family: str) -> Array:
-        blind = masked(rows, np.array([column.family != family for column in columns]))
-        return best.recipe.fit(blind.at(folds.fit).capped(task.windows.row_cap), columns).margins(blind.at(folds.test).x)
+        keep = np.array([column.family != family for column in columns])
+        return best.recipe.fit(masked(fit, keep), columns).margins(masked(test, keep).x)
 
     return {
         family: {"features": sum(column.family == family for column in columns), "auc_without": _auc(test.y, margins),
@@ -177,12 +178,12 @@ def family_gains(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: 
 
 def unseen_customers(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], n_parts: int = 3) -> float:
     """AUC on customers whom the model never met: the recipe refitted without a third of them, judged on that third; the mean of three."""
-    part = np.array([zlib.crc32(str(customer).encode()) % n_parts for customer in rows.customers])
+    fit, test = rows.at(folds.fit).capped(task.windows.row_cap), rows.at(folds.test)
+    of_fit, of_test = (np.array([zlib.crc32(str(customer).encode()) % n_parts for customer in block.customers]) for block in (fit, test))
 
     def area(i: int) -> float:
-        fitted = recipe.fit(rows.where(part != i).at(folds.fit).capped(task.windows.row_cap), columns)
-        test = rows.where(part == i).at(folds.test)
-        return _auc(test.y, fitted.margins(test.x))
+        asked = test.where(of_test == i)
+        return _auc(asked.y, recipe.fit(fit.where(of_fit != i), columns).margins(asked.x))
 
     return round(float(np.mean(side_by_side(area, range(n_parts)))), 5)
 
