@@ -46,6 +46,7 @@ def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
         ("How it was judged", [*[(words, _span(said[name])) for name, words in _BLOCKS.items() if said.get(name)],
             ("figures", said["figures"]), ("chosen by", _text(said["chosen_by"]))])]
     sections.append(("Figures on what it had not seen, with 95% intervals over customers", _space_figures(said) if is_space else _figures(said)))
+    sections.append(("Stability of reasons, when the recipe is fitted again on other draws of customers", _stability(said)))
     sections.append(("Left out", list(said.get("excluded", {}).items())))
     sections.append(("Meant for", [
         ("use", "ordering these customers for an audience like the seeds" if is_space else "ordering and counting the customers of the task, until its horizon is over"),
@@ -66,6 +67,26 @@ def _figures(said: dict[str, Any]) -> Rows:
         ("expected calibration error; by chance alone", f"{said['ece']:.4f}; {said['ece_by_chance']['mean']:.4f}, at most {said['ece_by_chance']['percentile_95']:.4f} in 95%"),
         ("AUC of customers never met before", "not known" if said["auc_unseen_customers"] is None else f"{said['auc_unseen_customers']:.4f}"),
         *[(name.replace("_", " "), f"{area:.4f}") for name, area in said["ablations"].items() if area is not None]]
+
+
+def _stability(said: dict[str, Any]) -> Rows:
+    """How far the first reasons of a customer hold on later rows, by single features, by groups of correlated ones, and by families."""
+    found = said.get("stability", {})
+    rows = [("refits on bootstrap samples; customers asked about", f"{found['refits']}, of which {found['judging_refits']} judge; {found['customers']:,}")] if found else []
+    for level in ("features", "correlated", "families"):
+        if level in found:
+            held, chance = found[level], found[level]["of_another_customer"]
+            rows += [
+                (f"{level} ({held['groups']}): overlap of the first {found['top']}; by lot; of another customer",
+                 f"{_share(held['overlap'])}; {held['by_lot']['overlap']:.3f}; {_share(chance['overlap'])}"),
+                (f"{level}: agreement in sign; of another customer", f"{_share(held['sign_agreement'])}; {_share(chance['sign_agreement'])}"),
+                (f"{level}: firm; agreement in sign of the firm, of the others",
+                 f"{_share(held['firm'])}; {_share(held['sign_agreement_firm'])}; {_share(held['sign_agreement_not_firm'])}")]
+    return rows
+
+
+def _share(said: dict[str, Any] | None) -> str:
+    return "none" if said is None else f"{said['value']:.3f} [{said['interval'][0]:.3f}, {said['interval'][1]:.3f}]"
 
 
 def _space_figures(said: dict[str, Any]) -> Rows:

@@ -130,15 +130,26 @@ class Reason(BaseModel):
     band_average: float | str | None = Field(description="the average of those in the same band")
     is_actionable: bool = Field(description="whether a marketer can act on it")
     contribution: float
+    is_firm: bool | None = Field(description="whether models fitted on other customers agree with its sign nine times in ten; null where that is not known")
     sentence: str
 
 
+class FamilySum(BaseModel):
+    """The contributions of a family's features, summed with their signs; what is sensitive is in none."""
+
+    model_config = ConfigDict(extra="forbid")
+    family: str
+    contribution: float
+    is_firm: bool | None = Field(description="as of a reason")
+
+
 class Explained(Result):
-    """A result with its reasons: base_log_odds + all contributions = log_odds."""
+    """A result with its reasons: base_log_odds + all contributions of the reasons = log_odds; the families' sums are the same contributions taken together."""
 
     base_log_odds: float | None
     log_odds: float | None
     reasons: list[Reason]
+    families: list[FamilySum]
 
 
 class Known(BaseModel):

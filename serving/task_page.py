@@ -70,7 +70,7 @@ def page(task: "TaskBase", info: "Info", frame: "pd.DataFrame", voice: Voice) ->
         "reach_rows": [_reach_row(row) for row in data["reach"]["rows"]], "reach_success": say(f"reach_success_{kind}", goal=goal),
         "reach_lead": say("reach_lead", as_of=data["as_of"]), "currency": voice.currency(info.currency), "actions": data["actions"],
         "family_chart": charts.bars([(words[row["family"]], row["strength"]) for row in card["drivers"]["families"]], words["drives"]),
-        "band_names": [words[band] for band in reversed(BANDS)], "drivers": _drivers(task, voice, labels),
+        "band_names": [words[band] for band in reversed(BANDS)], "drivers": _drivers(task, voice, labels), "firm_lead": _firm_lead(card, voice),
         "good_lead": say("good_lead", rows=f"{card['test_rows']:,}", dates=data["days"]["test_as_of"], will=will),
         "gains_chart": charts.curves(
             [(words["line_model"], charts.OURS, _curve(card["gains"])), (say("line_rule", rule=rule), charts.THEIRS, _curve(card["rule_gains"])),
@@ -163,9 +163,25 @@ def _drivers(task: "TaskBase", voice: Voice, labels: dict[str, str]) -> list[dic
             "label": labels[column.name], "family": words[column.family],
             "tags": [words[flag] for flag in ("actionable", "treatment", "undated") if getattr(column, f"is_{flag}")],
             "direction": "" if column.is_category else words[said["direction"]],
+            "firm": "–" if said.get("firm_share") is None else percent(said["firm_share"], 0),
             "averages": ["–" if averages[band] is None else voice.shown(averages[band], column.unit, is_average=True) for band in reversed(BANDS)],
             "shape": charts.shape(points, [_tick(value, column.unit) for value, _ in points], labels[column.name])})
     return rows
+
+
+def _firm_lead(card: Card, voice: Voice) -> str:
+    """How far reasons hold when the model is fitted on other customers; empty for a model that was trained before this was asked."""
+    said = card.get("stability")
+    if not said:
+        return ""
+    held = said["features"]
+    firm, rest = held["sign_agreement_firm"], held["sign_agreement_not_firm"]
+    if not firm:
+        return voice.say("firm_none", refits=said["refits"], top=said["top"])
+    return voice.say(
+        "firm_lead", refits=said["refits"], top=said["top"], overlap=percent(held["overlap"]["value"], 0), chance=percent(held["by_lot"]["overlap"], 0),
+        other=percent(held["of_another_customer"]["overlap"]["value"], 0), firm=percent(held["firm"]["value"], 0), agree=percent(firm["value"], 0),
+        rest=voice.say("firm_rest", share=percent(rest["value"], 0)) if rest else "")
 
 
 def _tick(value: float, unit: str) -> str:

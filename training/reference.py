@@ -70,6 +70,7 @@ def drivers(model: SavedModel, rows: Rows) -> dict[str, Any]:
     say the same do not count twice (Lundberg's advice for grouped SHAP values).
     """
     phi = model.contributions(rows.x)[:, :-1]
+    firm = model.is_firm(phi)
     families = sorted({column.family for column in model.columns})
     by_family = [
         {"family": family, "strength": round(float(np.abs(phi[:, [c.family == family for c in model.columns]].sum(axis=1)).mean()), 5)} for family in families]
@@ -77,6 +78,7 @@ def drivers(model: SavedModel, rows: Rows) -> dict[str, Any]:
     shown = [j for j in order if not model.columns[j].is_sensitive and np.any(phi[:, j] != 0)][:12]
     features = [
         {"feature": model.columns[j].name, "strength": round(float(np.abs(phi[:, j]).mean()), 5), "direction": _direction(rows.x[:, j], phi[:, j]),
+         "firm_share": None if firm is None else round(float(firm[:, j].mean()), 4),
          "shape": [] if model.columns[j].is_category else _shape(rows.x[:, j], phi[:, j])} for j in shown]
     moving = [row for row in by_family if float(str(row["strength"])) > 0]
     return {"families": sorted(moving, key=lambda row: -float(str(row["strength"]))), "features": features}

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import ContractError
 from features.files import sha256, write_json, written_whole
@@ -84,6 +86,25 @@ class SavedModel:
         phi: Matrix = self.slope * _sum([w * member.contributions(x) for w, member in zip(self.weights, self.members, strict=True)])
         phi[:, -1] += self.intercept
         return phi
+
+    def is_firm(self, phi: Matrix) -> NDArray[np.bool_] | None:
+        """Which contributions keep their sign in nine of ten refits on other customers, by the bounds found in training; None where none were sought.
+
+        Shape: contributions (n, p) of features, without the base -> (n, p).
+        """
+        bounds = self.reference.get("firm_from")
+        return None if bounds is None else is_large(phi, [bounds["features"].get(column.name) for column in self.columns])
+
+    def by_family(self, phi: Matrix) -> tuple[list[str], Matrix, NDArray[np.bool_] | None]:
+        """Contributions summed with their signs within each family, without what is sensitive; and which sums are firm, as in `is_firm`.
+
+        Shape: (n, p) -> names (f,), sums (n, f), (n, f).
+        """
+        names = list(dict.fromkeys(column.family for column in self.columns if not column.is_sensitive))
+        within = np.array([[column.family == name and not column.is_sensitive for name in names] for column in self.columns], dtype=np.float64)
+        sums: Matrix = phi @ within.reshape(len(self.columns), len(names))
+        bounds = self.reference.get("firm_from")
+        return names, sums, None if bounds is None else is_large(sums, [bounds["families"].get(name) for name in names])
 
     def bands(self, probabilities: Matrix) -> list[str]:
         """Low, medium or high, by the cuts frozen in training."""
@@ -207,6 +228,12 @@ def codes(values: "pd.Series", levels: tuple[str, ...]) -> Matrix:
     """Categories -> their place in `levels`; NaN for what is missing or was never seen."""
     place = {level: float(i) for i, level in enumerate(levels)}
     return np.array([place.get(value, np.nan) if isinstance(value, str) else np.nan for value in values], dtype=np.float64)
+
+
+def is_large(phi: Matrix, bounds: Sequence[float | None]) -> NDArray[np.bool_]:
+    """Which amounts reach the bound of their column; None is never reached. Shape: (n, q), (q,) -> (n, q)."""
+    large: NDArray[np.bool_] = np.abs(phi) >= np.array([np.inf if bound is None else bound for bound in bounds], dtype=np.float64)
+    return large
 
 
 def sigmoid(log_odds: Matrix) -> Matrix:

@@ -19,9 +19,10 @@ from training import metrics, recipes
 from training.backtest import Backtest, ablations, backtest, best_rule, blend_of, by_group, family_gains, moments_of, rank_sum_rule, refitted, rules_on_test, unseen_customers
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.folds import Folds, known_before
-from training.recipes import Ground, Recipe
+from training.recipes import Fitted, Ground, Recipe
 from training.reference import band_cuts, bands_on, drivers, reference_of
 from training.saved_model import Column, SavedModel
+from training.stability import firm_bounds, refits, stability
 from training.tables import Rows, columns_of, require_labels, rows_of
 from training.threads import side_by_side
 from training.tune import make_storage, tuned
@@ -67,7 +68,9 @@ def train(
     calibration = rows.at(folds.calibrate)
     winner, choice = simplest_of_the_best(task.metric, {kind: test.model.margins[-1] for kind, test in tests.items()}, calibration)
     record = _judge(task, rows, folds, columns, tests, winner, rules_before, choice)
-    model = _refit(dataset, task, rows, folds, columns, tests[winner], record)
+    again = refits(tests[winner].recipe, rows.at(folds.fit).capped(task.windows.row_cap), columns)
+    record["stability"] = stability(tests[winner].model.fitted, again, rows.at(folds.calibrate), rows.at(folds.test), columns)
+    model = _refit(dataset, task, rows, folds, columns, tests[winner], record, again)
     return Trained(model, record, history)
 
 
@@ -157,9 +160,9 @@ def _judge(
 
 
 def _refit(
-    dataset: Dataset, task: Task, rows: Rows, folds: Folds, columns: tuple[Column, ...], best: Backtest, record: dict[str, Any],
+    dataset: Dataset, task: Task, rows: Rows, folds: Folds, columns: tuple[Column, ...], best: Backtest, record: dict[str, Any], again: Sequence[Fitted],
 ) -> SavedModel:
-    """Fit the winning recipe on every mature snapshot, its calibrator on every block's out-of-time margins."""
+    """Fit the winning recipe on every mature snapshot, its calibrator on every block's out-of-time margins; `again` says which of its reasons are firm."""
     moments, final = moments_of(rows), refitted(best, rows, folds, task, columns)
     cuts = band_cuts(calibrated(np.concatenate(final.margins), final.slope, final.intercept))
     model = SavedModel(
@@ -170,11 +173,12 @@ def _refit(
             "recipe": asdict(best.recipe), "refit_as_of": _stamps(moments), "packages": {name: version(name) for name in PACKAGES},
             "figures": "of the backtest: the recipe fitted on fit_as_of, calibrated on margins of tune_as_of and calibrate_as_of; "
                        "the model served is the same recipe refitted on refit_as_of"})
-    reference = reference_of(model, rows.at(moments[-2:]))
+    latest = rows.at(moments[-2:])
+    reference = {**reference_of(model, latest), "firm_from": firm_bounds(model, again, latest)}
     model = SavedModel(**{**model.__dict__, "reference": reference})
     # What the bands would have held on the test block, by the backtest's own probabilities, and what drives the served model.
     model.card["bands"] = bands_on(cuts, best.test_p, rows.at(folds.test).y)
-    model.card["drivers"] = drivers(model, rows.at(moments[-2:]))
+    model.card["drivers"] = drivers(model, latest)
     return model
 
 

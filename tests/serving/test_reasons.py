@@ -83,7 +83,7 @@ def test_values_and_averages_are_the_customers_and_everybodys(base, frame):
 def test_nobody_found_has_no_reasons(base):
     task = base.tasks["churn"]
     said = explain(task.model, task.ask([("nobody", None), (task.ids[0], None)]))
-    assert said[0] == {"base_log_odds": None, "log_odds": None, "reasons": []} and said[1]["reasons"]
+    assert said[0] == {"base_log_odds": None, "log_odds": None, "reasons": [], "families": []} and said[1]["reasons"]
     assert explain(task.model, task.ask([])) == [] and explain(task.model, task.ask([("nobody", None)]))[0]["reasons"] == []
 
 
@@ -133,3 +133,31 @@ def test_top_sentences_name_single_features_only(base):
     said = top_sentences(task.model, task.x[:20], 3)
     assert len(said) == 20 and all(1 <= len(row) <= 3 for row in said)
     assert not any("together" in sentence or "age band" in sentence for row in said for sentence in row)
+
+
+@pytest.mark.parametrize(("language", "certain", "doubtful"), [
+    ("en", ": raises the risk of leaving", ": may raise the risk of leaving (not firm)"), ("zh", "，提高流失风险", "，可能提高流失风险（不稳固）")])
+def test_a_reason_that_is_not_firm_is_marked_and_worded_with_care(base, language, certain, doubtful):
+    task = base.tasks["churn"]
+    bounds = {"features": {"purchases_count_28d": 0.0}, "families": {"behaviour": 0.5}}
+    model = type(task.model)(**{**task.model.__dict__, "reference": {**task.model.reference, "firm_from": bounds}})
+    answers = task.ask([(customer, None) for customer in task.ids])
+    said, unmarked = explain(model, answers, language, 10), explain(task.model, answers, language, 10)
+    sentences = {True: "", False: ""}
+    for result, plain in zip(said, unmarked, strict=True):
+        for reason, other in zip(result["reasons"], plain["reasons"], strict=True):
+            named = reason["feature"] not in ("other", "not_shown")
+            assert reason["is_firm"] is (reason["feature"] == "purchases_count_28d" if named else None) and other["is_firm"] is None
+            assert reason["contribution"] == other["contribution"]
+            if named and reason["contribution"] > 0:
+                sentences[reason["is_firm"]] += reason["sentence"] + "\n"
+        sums = {row["family"]: row for row in result["families"]}
+        assert set(sums) == {"behaviour", "consumption", "profile"}
+        hidden = sum(reason["contribution"] for reason in result["reasons"] if reason["feature"] == "not_shown")
+        assert result["base_log_odds"] + hidden + sum(row["contribution"] for row in sums.values()) == pytest.approx(result["log_odds"], abs=1e-9)
+        assert sums["behaviour"]["is_firm"] is (abs(sums["behaviour"]["contribution"]) >= 0.5) and sums["profile"]["is_firm"] is False
+        assert {row["is_firm"] for row in plain["families"]} == {None}
+    assert certain in sentences[True] and doubtful not in sentences[True]
+    assert doubtful in sentences[False] and certain not in sentences[False]
+    batch = "\n".join(sentence for row in top_sentences(model, task.x, 3, language) for sentence in row)
+    assert certain in batch and doubtful in batch
