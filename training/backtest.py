@@ -203,16 +203,11 @@ def groups_of(test: Rows, fit: Rows, columns: tuple[Column, ...]) -> Iterator[tu
 
 
 def by_group(best: Backtest, rows: Rows, folds: Folds, columns: tuple[Column, ...], w: Array) -> list[dict[str, Any]]:
-    """The test block's figures in each group, with intervals over customers."""
+    """All figures of the test block in each group, with intervals over customers."""
     test, told = rows.at(folds.test), []
     for name, mask in groups_of(test, rows.at(folds.fit), columns):
-        y, p = test.y[mask], best.test_p[mask]
-        figures: dict[str, Any] = {
-            "group": name, "rows": len(y), "positives": int(y.sum()), "mean_predicted": round(float(p.mean()), 5), "mean_observed": round(float(y.mean()), 5)}
-        for metric, of in (("auc", metrics.auc), ("log_loss", metrics.log_loss)):
-            values = of(y, p, w[:, mask])
-            figures |= {metric: round(float(values[0]), 5), f"{metric}_interval": metrics.interval(values)}
-        told.append(figures)
+        y = test.y[mask]
+        told.append({"group": name, "rows": len(y), "positives": int(y.sum()), **metrics.measure(y, best.test_p[mask], w[:, mask])})
     return told
 
 

@@ -76,7 +76,7 @@ def test_planted_truth_is_ranked_and_believed(folds):
     ones = np.ones((1, len(test.y)))
     ceiling = metrics.auc(test.y, truth, ones)[0]
     assert metrics.auc(test.y, result.test_margins, ones)[0] > ceiling - 0.02
-    said = metrics.believability(test.y, result.test_p)
+    said = metrics.believability(test.y, result.test_p, metrics.resamples(test.customers))
     assert 0.8 < said["calibration_slope"] < 1.25
     assert said["mean_predicted"] == pytest.approx(said["mean_observed"], rel=0.1)
 
@@ -120,6 +120,8 @@ def test_each_group_is_judged_alone_with_intervals(rows, folds):
     assert (told["rows"], told["positives"]) == (mask.sum(), test.y[mask].sum())
     assert told["auc"] == pytest.approx(metrics.auc(test.y[mask], best.test_p[mask], np.ones((1, mask.sum())))[0], abs=1e-5)
     assert told["auc_interval"][0] < told["auc"] < told["auc_interval"][1]
+    for figure in ("average_precision", "log_loss", "brier", "lift_at_10", "ece", "calibration_slope", "calibration_intercept"):
+        assert told[f"{figure}_interval"][0] < told[f"{figure}_interval"][1]
     hidden = tuple(replace(column, is_sensitive=True) for column in COLUMNS)
     assert not any("city" in row["group"] for row in by_group(best, rows, folds, hidden, metrics.resamples(test.customers)))
 

@@ -102,7 +102,7 @@ def test_calibration_error_by_hand_and_beside_chance():
     p = np.repeat([0.1, 0.9], 500)
     y = np.concatenate([np.repeat([1.0, 0.0], [100, 400]), np.repeat([1.0, 0.0], [450, 50])])
     assert metrics.expected_calibration_error(y, p, 2) == pytest.approx(0.05)
-    said = metrics.believability(y, p)
+    said = metrics.believability(y, p, metrics.resamples(np.arange(len(y)).astype(object)))
     assert said["mean_predicted"] == pytest.approx(0.5)
     assert 0 < said["ece_by_chance"]["mean"] < said["ece_by_chance"]["percentile_95"] < 0.05
 
@@ -121,3 +121,44 @@ def test_lift_quality_is_the_area_of_the_gains_curve_against_perfect_knowledge()
     score = y + rng.normal(size=len(y))
     area, perfect = (np.cumsum(y[np.argsort(-ranking, kind="stable")]).mean() / y.sum() - 0.5 for ranking in (score, y))
     assert metrics.quality(metrics.auc(y, score, np.ones((1, len(y))))[0], [0.1, 0.2])["lift_quality"] == pytest.approx(area / perfect, abs=1e-3)
+
+
+def test_slopes_and_intercepts_of_all_resamples_are_those_of_one_regression_each():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(3)
+    z = rng.normal(-1, 1.5, 500)
+    p, y = 1 / (1 + np.exp(-z)), (rng.random(500) < 1 / (1 + np.exp(-(0.6 * z + 0.3)))).astype(float)
+    w = metrics.resamples(np.arange(500).astype(object), 5)
+    slopes, intercepts = metrics.calibration_lines(y, p, w)
+    for i in range(6):
+        one = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(z[:, None], y, w[i])
+        assert (slopes[i], intercepts[i]) == (pytest.approx(one.coef_[0, 0], abs=1e-3), pytest.approx(one.intercept_[0], abs=1e-3))
+    # A ranking turned around has a slope below 0, and one label alone breaks nothing.
+    assert metrics.calibration_lines(1 - y, p, w)[0][0] < 0
+    assert np.isfinite(metrics.calibration_lines(np.zeros(500), p, w)).all()
+
+
+def test_the_error_of_a_resample_is_that_of_its_rows_written_out():
+    rng = np.random.default_rng(4)
+    p = rng.random(300)
+    y = (rng.random(300) < p**2).astype(float)
+    w = metrics.resamples(np.arange(300).astype(object), 4)
+    errors = metrics.calibration_errors(y, p, w)
+    for i in range(5):
+        again = np.repeat(np.arange(300), w[i].astype(int))
+        assert errors[i] == pytest.approx(metrics.expected_calibration_error(y[again], p[again]), abs=0.01)
+    assert errors[0] == pytest.approx(metrics.expected_calibration_error(y, p), abs=1e-12)
+
+
+def test_intervals_of_calibration_hold_what_is_true_and_leave_out_what_is_not():
+    rng = np.random.default_rng(5)
+    z = rng.normal(-1, 1.5, 4000)
+    p, customers = 1 / (1 + np.exp(-z)), np.repeat(np.arange(1000), 4).astype(object)
+    for slope, is_in in ((1.0, True), (0.7, False)):
+        y = (rng.random(4000) < 1 / (1 + np.exp(-slope * z))).astype(float)
+        said = metrics.believability(y, p, metrics.resamples(customers))
+        low, high = said["calibration_slope_interval"]
+        assert low < said["calibration_slope"] < high and (low <= 1 <= high) is is_in and low <= slope <= high
+        assert said["calibration_intercept_interval"][0] < 0 < said["calibration_intercept_interval"][1]
+        assert (said["ece"] <= said["ece_by_chance"]["percentile_95"]) is is_in and said["ece_interval"][1] > said["ece"]
