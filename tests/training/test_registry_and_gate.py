@@ -67,6 +67,16 @@ def test_the_record_holds_what_run_json_promises(trained):
     assert record["gain_over_rule"]["auc"] == pytest.approx(record["auc"] - record["rule"]["auc"], abs=1e-4)
 
 
+def test_how_far_reasons_hold_is_recorded_and_the_saved_model_knows_which_are_firm(trained, tmp_path):
+    held = trained[0].record["stability"]["features"]
+    assert held["overlap"]["value"] > held["of_another_customer"]["overlap"]["value"] > 0 and held["sign_agreement_firm"]["value"] > 0.9
+    trained[0].model.save(tmp_path / "m")
+    model = load(tmp_path / "m")
+    phi = model.contributions(model.encode(table(40, seed=8)))[:, :-1]
+    firm = dict(zip([column.name for column in COLUMNS], model.is_firm(phi).mean(axis=0), strict=True))
+    assert firm["visits_count_28d"] > 0.7 > 0.5 > firm["noise_ratio"]
+
+
 def test_the_saved_model_answers_like_the_trained_one(trained, tmp_path):
     model = trained[0].model
     model.save(tmp_path / "m")
