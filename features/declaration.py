@@ -13,7 +13,7 @@ from features.contracts import COLUMNS
 from features.dataset import Funnel, IdentityRules
 from features.errors import ContractError, first_few
 from features.policies import CHOICES
-from features.tasks import Eligibility, Seeds, Task, WindowSpec
+from features.tasks import Campaign, Eligibility, Seeds, Task, WindowSpec
 
 EXAMPLE = 'zone = "Asia/Shanghai" and currency = "CNY"'
 # What money, and only money, is called in a source; inside it is whole minor units.
@@ -26,7 +26,7 @@ _SEEDS = {"event_kind": str, "from_date": (str, date), "until_date": (str, date)
 _TASK = {
     "kind": str, "horizon_days": int, "gap_days": int, "slide_days": int, "row_cap": int, "ingestion_lag_days": int, "lookbacks_days": [int], "active_days": int,
     "active_kind": str, "received_kind": str, "min_history_days": int, "target_kind": str, "target_category": str, "stop_on_first_conversion": bool, "rules": [str],
-    "metric": str, "seeds": _SEEDS}
+    "metric": str, "seeds": _SEEDS, "campaign": dict.fromkeys(("clv", "incentive_cost", "contact_cost", "accept_rate"), float)}
 # Every key of dataset.toml: its type, a list of a type, a table of keys, or a table of any names (*).
 KEYS: dict[str, Any] = {
     "name": str, "zone": str, "currency": str, "observed_until": (str, datetime, date), "licence": str, "simulated": bool, "consent": str, "sensitive": [str],
@@ -168,7 +168,7 @@ def _task(name: str, said: dict[str, Any], currency: str) -> Task:
     asks = Eligibility(said.get("active_days", 56), said.get("active_kind", "purchase"), said.get("received_kind"))
     task = Task(
         name, kind, asks, windows, said.get("target_kind", "purchase"), said.get("target_category", ""), _seeds(name, kind, said),
-        metric=said.get("metric", "log_loss"), min_history_days=said.get("min_history_days", 0))
+        metric=said.get("metric", "log_loss"), min_history_days=said.get("min_history_days", 0), campaign=_campaign(name, kind, said))
     return replace(task, rules=tuple(said.get("rules") or default_rules(task, currency)))
 
 
@@ -181,6 +181,18 @@ def default_rules(task: Task, currency: str) -> tuple[str, ...]:
         own = task.target_column()
         rules += [f"days_since_last_{own}", f"{own}_count_ever", *(f"{own}_count_{days}d" for days in task.windows.lookbacks_days)]
     return tuple(rules)
+
+
+def _campaign(name: str, kind: str, said: dict[str, Any]) -> Campaign | None:
+    """What the task's campaign costs and keeps; all four amounts, because a marketer's beside a paper's would be nobody's."""
+    given = said.get("campaign")
+    if given is None:
+        return None
+    missing = [field for field in Campaign.__dataclass_fields__ if field not in given]
+    if kind != "churn" or missing:
+        found = f"kind {kind}" if kind != "churn" else f"no {', '.join(missing)}"
+        raise ContractError(f"tasks.{name}.campaign needs a task of kind churn, clv, incentive_cost, contact_cost and accept_rate, found {found}; correct dataset.toml")
+    return Campaign(**{field: float(value) for field, value in given.items()})
 
 
 def _seeds(name: str, kind: str, said: dict[str, Any]) -> Seeds | None:

@@ -70,6 +70,24 @@ class Seeds:
 
 
 @dataclass(frozen=True)
+class Campaign:
+    """What a call to somebody at risk costs and may keep; amounts in the dataset's currency, for each customer. The first values are those of Verbraken et al. 2013.
+
+    `clv` is what a customer who stays is worth, `accept_rate` the share of those who would leave that the incentive keeps.
+    Raises: UsageError for amounts with which no campaign could pay.
+    """
+
+    clv: float = 200.0
+    incentive_cost: float = 10.0
+    contact_cost: float = 1.0
+    accept_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        if min(self.clv, self.incentive_cost, self.contact_cost) <= 0 or not 0 < self.accept_rate < 1 or self.incentive_cost >= self.clv:
+            raise UsageError(f"a campaign needs amounts above 0, an incentive below the value kept, an accept_rate between 0 and 1, found {self}; correct them")
+
+
+@dataclass(frozen=True)
 class Task:
     """One question to the data.
 
@@ -90,13 +108,16 @@ class Task:
     metric: Literal["log_loss", "auc"] = "log_loss"
     # How much history the first snapshot needs; less than `active_days` where the data are short, and then it is said.
     min_history_days: int = 0
+    # What its campaign costs and keeps; the marketer's to say.
+    campaign: Campaign | None = None
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> "Task":
         """The inverse of `dataclasses.asdict` after a way through JSON, as a model remembers its task."""
         windows = WindowSpec(**{**said["windows"], "lookbacks_days": tuple(said["windows"]["lookbacks_days"])})
         seeds = Seeds(**said["seeds"]) if said.get("seeds") else None
-        return cls(**{**said, "eligibility": Eligibility(**said["eligibility"]), "windows": windows, "rules": tuple(said["rules"]), "seeds": seeds})
+        campaign = Campaign(**said["campaign"]) if said.get("campaign") else None
+        return cls(**{**said, "eligibility": Eligibility(**said["eligibility"]), "windows": windows, "rules": tuple(said["rules"]), "seeds": seeds, "campaign": campaign})
 
     @property
     def history_days(self) -> int:

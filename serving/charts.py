@@ -45,6 +45,34 @@ def curves(lines: Sequence[tuple[str, str, Sequence[Point]]], x_label: str, y_la
     return _svg(width, height, y_label, parts)
 
 
+def amounts(lines: Sequence[tuple[str, str, Sequence[Point]]], x_label: str, y_label: str) -> Markup:
+    """Lines of (name, colour, points of a share and an amount, which may be below nothing), with a line at nothing and a legend above."""
+    width, left, top, bottom = 560, 62, 14 + 20 * len(lines), 46
+    height = top + 230 + bottom
+    values = [y for _, _, points in lines for _, y in points]
+    least, most = min(0.0, *values), max(1e-9, *values)
+
+    def at(y: float) -> float:
+        return top + (most - y) / (most - least) * (height - top - bottom)
+
+    parts = ['<g class="axis">']
+    # Two labels at one height would lie on each other.
+    for y in (most, 0.0, least) if at(least) - at(0.0) > 14 else (most, 0.0):
+        parts.append(f'<line x1="{left}" x2="{width - 22}" y1="{at(y):.1f}" y2="{at(y):.1f}" stroke="{"#8a94a0" if y == 0 else "#e3e7ea"}"/>')
+        parts.append(f'<text x="{left - 6}" y="{at(y) + 4:.1f}" text-anchor="end">{y:.{0 if abs(y) >= 10 else 2}f}</text>')
+    for i in range(5):
+        parts.append(f'<text x="{left + i / 4 * (width - left - 22):.1f}" y="{height - 28}" text-anchor="middle">{25 * i}%</text>')
+    parts.append("</g>")
+    parts.append(f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle" fill="{INK}">{escape(x_label)}</text>')
+    parts.append(f'<text transform="translate(11 {(top + height - bottom) / 2:.0f}) rotate(-90)" text-anchor="middle" fill="{INK}">{escape(y_label)}</text>')
+    for i, (name, colour, points) in enumerate(lines):
+        path = " ".join(f"{left + x * (width - left - 22):.1f},{at(y):.1f}" for x, y in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(f'<line x1="{left}" x2="{left + 24}" y1="{10 + 20 * i}" y2="{10 + 20 * i}" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(f'<text x="{left + 32}" y="{14 + 20 * i}" fill="{INK}">{escape(name)}</text>')
+    return _svg(width, height, y_label, parts)
+
+
 def against(points: Sequence[tuple[float, float, int]], x_label: str, y_label: str) -> Markup:
     """Observed against predicted, with the line where both are equal and an approximate 95 % interval for each group's size."""
     width, height, left = 560, 340, 62

@@ -63,10 +63,29 @@ def _figures(said: dict[str, Any]) -> Rows:
         ("rows, positives, customers judged", f"{said['test_rows']:,}, {said['test_positives']:,}, {said['test_customers']:,}"), *rows,
         (f"AUC above the rule {said['rule']['name']}", f"{gain['auc']:+.4f} [{gain['interval'][0]:+.4f}, {gain['interval'][1]:+.4f}]"),
         ("mean predicted, observed", f"{said['mean_predicted']:.4f}, {said['mean_observed']:.4f}"),
-        ("calibration slope, intercept", f"{said['calibration_slope']:.3f}, {said['calibration_intercept']:+.3f}"),
+        *_lines(said),
         ("expected calibration error; by chance alone", f"{said['ece']:.4f}; {said['ece_by_chance']['mean']:.4f}, at most {said['ece_by_chance']['percentile_95']:.4f} in 95%"),
         ("AUC of customers never met before", "not known" if said["auc_unseen_customers"] is None else f"{said['auc_unseen_customers']:.4f}"),
-        *[(name.replace("_", " "), f"{area:.4f}") for name, area in said["ablations"].items() if area is not None]]
+        *_profit(said), *[(name.replace("_", " "), f"{area:.4f}") for name, area in said["ablations"].items() if area is not None]]
+
+
+def _lines(said: dict[str, Any]) -> Rows:
+    """Slope and intercept of the calibration line; a card of an earlier version has them without intervals."""
+    return [
+        (f"calibration {name}", f"{said[key]:.3f}" + ("" if f"{key}_interval" not in said else " [{:.3f}, {:.3f}]".format(*said[f"{key}_interval"])))
+        for name, key in (("slope", "calibration_slope"), ("intercept", "calibration_intercept"))]
+
+
+def _profit(said: dict[str, Any]) -> Rows:
+    """EMPC and MPC (Verbraken et al. 2013), with the share of customers to call, for the amounts that were declared or else the source's."""
+    found = said.get("profit")
+    if not found:
+        return []
+    amounts = f"{_text(found['campaign'])}, {'declared' if found['is_declared'] else 'not declared: the amounts of the source'}"
+    return [
+        ("campaign, in the currency above", amounts), ("EMPC for each customer; share to call", f"{_share(found['empc'])}; {_share(found['empc_fraction'])}"),
+        ("MPC for each customer; share to call", f"{_share(found['mpc'])}; {_share(found['mpc_fraction'])}"),
+        ("EMPC of the rule; above it", f"{_share(found['rule']['empc'])}; {_share(found['gain_over_rule'])}")]
 
 
 def _stability(said: dict[str, Any]) -> Rows:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving import charts
+from serving import charts, profit_page
 from serving.actions import actions
 from serving.words import Voice, number, percent
 from training.saved_model import BANDS, sigmoid
@@ -71,6 +71,7 @@ def page(task: "TaskBase", info: "Info", frame: "pd.DataFrame", voice: Voice) ->
         "reach_lead": say("reach_lead", as_of=data["as_of"]), "currency": voice.currency(info.currency), "actions": data["actions"],
         "family_chart": charts.bars([(words[row["family"]], row["strength"]) for row in card["drivers"]["families"]], words["drives"]),
         "band_names": [words[band] for band in reversed(BANDS)], "drivers": _drivers(task, voice, labels), "firm_lead": _firm_lead(card, voice),
+        "profit": profit_page.section(card, task.task, rule, info.currency, voice),
         "good_lead": say("good_lead", rows=f"{card['test_rows']:,}", dates=data["days"]["test_as_of"], will=will),
         "gains_chart": charts.curves(
             [(words["line_model"], charts.OURS, _curve(card["gains"])), (say("line_rule", rule=rule), charts.THEIRS, _curve(card["rule_gains"])),

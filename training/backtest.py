@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.errors import ContractError, first_few
 from features.tasks import Task
-from training import metrics
+from training import metrics, profit
 from training.calibrate import calibrated, fit_platt
 from training.folds import Folds, known_before
 from training.members import Matrix
@@ -202,12 +202,13 @@ def groups_of(test: Rows, fit: Rows, columns: tuple[Column, ...]) -> Iterator[tu
             yield name, mask
 
 
-def by_group(best: Backtest, rows: Rows, folds: Folds, columns: tuple[Column, ...], w: Array) -> list[dict[str, Any]]:
-    """All figures of the test block in each group, with intervals over customers."""
+def by_group(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], w: Array) -> list[dict[str, Any]]:
+    """All figures of the test block in each group, with intervals over customers; of churn also the profit."""
     test, told = rows.at(folds.test), []
     for name, mask in groups_of(test, rows.at(folds.fit), columns):
-        y = test.y[mask]
-        told.append({"group": name, "rows": len(y), "positives": int(y.sum()), **metrics.measure(y, best.test_p[mask], w[:, mask])})
+        y, p, inside = test.y[mask], best.test_p[mask], w[:, mask]
+        of_money = {"empc": profit.empc_with_interval(y, p, inside, task.campaign)} if task.kind == "churn" else {}
+        told.append({"group": name, "rows": len(y), "positives": int(y.sum()), **metrics.measure(y, p, inside), **of_money})
     return told
 
 

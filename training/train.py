@@ -15,7 +15,7 @@ import numpy as np
 from features.dataset import Dataset
 from features.feature import Feature
 from features.tasks import Task
-from training import metrics, recipes
+from training import metrics, profit, recipes
 from training.backtest import Backtest, ablations, backtest, best_rule, blend_of, by_group, family_gains, moments_of, rank_sum_rule, refitted, rules_on_test, unseen_customers
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.folds import Folds, known_before
@@ -105,7 +105,9 @@ def _tune(
     storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((run / "optuna.db").resolve())
     blocks = [
         (Ground(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), columns, is_shared=True), rows.at(block)) for block in folds.tune]
-    depends_on = json.dumps([dataset.fingerprint, asdict(task), [str(t) for t in folds.train], str(folds.tune), [asdict(c) for c in columns], recipes.SEED])
+    # A campaign's amounts change what a ranking is worth, not which one is learned.
+    asked = {key: value for key, value in asdict(task).items() if key != "campaign"}
+    depends_on = json.dumps([dataset.fingerprint, asked, [str(t) for t in folds.train], str(folds.tune), [asdict(c) for c in columns], recipes.SEED])
     digest = hashlib.sha256(depends_on.encode()).hexdigest()[:12]
     params, history = {}, {}
     for kind, first, suggest, n in (
@@ -155,7 +157,8 @@ def _judge(
         "ablations": ablations(best.recipe, rows, folds, task, columns), "auc_unseen_customers": unseen_customers(best.recipe, rows, folds, task, columns),
         "calibration": metrics.calibration_table(test.y, best.test_p), "gains": metrics.gains_curve(test.y, best.test_p),
         "rule_gains": metrics.gains_curve(test.y, tests["rule"].test_margins), "grade": grade,
-        "quality": metrics.quality(figures[winner]["auc"], over_rule["interval"]), "by_group": by_group(best, rows, folds, columns, w),
+        "quality": metrics.quality(figures[winner]["auc"], over_rule["interval"]), "by_group": by_group(best, rows, folds, task, columns, w),
+        **({"profit": profit.profit(test.y, best.test_p, tests["rule"].test_margins, w, task.campaign)} if task.kind == "churn" else {}),
     }
 
 

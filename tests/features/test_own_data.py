@@ -135,6 +135,8 @@ def test_another_encoding_is_refused_with_what_it_looks_like(opened, content, lo
     ("[tasks.churn]\nhorizon_days = true\n", "needs a whole number in tasks.churn.horizon_days, found True"),
     ("sensitive = 'age'\n", "line 3 needs a list of texts in sensitive"), ("tasks = 3\n", "line 3 needs tasks as a table such as"),
     ("[tasks.look]\nkind = 'lookalike'\n", "tasks.look needs its seeds, found none; write .tasks.look.seeds."),
+    ("[tasks.churn.campaign]\nclv = 90.0\n", "tasks.churn.campaign needs .*, found no incentive_cost, contact_cost, accept_rate; correct"),
+    ("[tasks.buy.campaign]\nclv = 90\nincentive_cost = 5\ncontact_cost = 1\naccept_rate = 0.2\n", "tasks.buy.campaign needs a task of kind churn, .*, found kind conversion"),
     ("[tasks.look]\nkind = 'lookalike'\n[tasks.look.seeds]\ncolumn = 'x'\ntop_share = 2\n", "top_share must lie between 0 and 1, found 2"),
     ("[tasks.look]\nkind = 'lookalike'\n[tasks.look.seeds]\nevent_kind = 'x'\nfrom_date = 'May'\n", "from_date needs a date such as 2026-01-31, found 'May'"),
     ("[tasks.churn.seeds]\ncolumn = 'x'\n", "tasks.churn.seeds belong to a task of kind lookalike"),

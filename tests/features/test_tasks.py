@@ -1,6 +1,8 @@
 """Tasks and windows are values that cannot be wrong silently."""
 
+import json
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -8,7 +10,7 @@ from features import complete_journey
 from features.catalogue import CATALOGUE, expand, of_kinds
 from features.errors import UsageError
 from features.sources import open_dataset
-from features.tasks import Eligibility, Task, WindowSpec
+from features.tasks import Campaign, Eligibility, Task, WindowSpec
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,14 @@ def test_windows_of_no_days_are_refused(wrong):
 def test_lookbacks_that_do_not_rise_are_refused(lookbacks):
     with pytest.raises(UsageError, match="lookbacks must rise, found .*; write them from short to long"):
         WindowSpec(horizon_days=28, lookbacks_days=lookbacks)
+
+
+def test_a_task_comes_back_from_json_with_its_campaign_and_one_saved_before_there_were_any_without():
+    task = Task("churn", "churn", Eligibility(56), WindowSpec(28), campaign=Campaign(90, 5, 1, 0.2))
+    said = json.loads(json.dumps(asdict(task)))
+    assert Task.from_json(said) == task
+    del said["campaign"]
+    assert Task.from_json(said).campaign is None
 
 
 def test_a_gap_delays_the_label_and_a_lag_its_maturity():

@@ -113,7 +113,7 @@ def test_a_family_adds_what_is_lost_without_it(rows, folds):
 def test_each_group_is_judged_alone_with_intervals(rows, folds):
     best = backtest(LOGISTIC, rows, folds, TASK, COLUMNS)
     test = rows.at(folds.test)
-    groups = {row["group"]: row for row in by_group(best, rows, folds, COLUMNS, metrics.resamples(test.customers))}
+    groups = {row["group"]: row for row in by_group(best, rows, folds, TASK, COLUMNS, metrics.resamples(test.customers))}
     assert set(groups) == {"month 2025-09", "month 2025-10", "customers met in training", "city: A", "city: B", "city: C"}, "nobody is new, and no city is small"
     mask = test.x[:, 4] == 2
     told = groups["city: C"]
@@ -123,7 +123,7 @@ def test_each_group_is_judged_alone_with_intervals(rows, folds):
     for figure in ("average_precision", "log_loss", "brier", "lift_at_10", "ece", "calibration_slope", "calibration_intercept"):
         assert told[f"{figure}_interval"][0] < told[f"{figure}_interval"][1]
     hidden = tuple(replace(column, is_sensitive=True) for column in COLUMNS)
-    assert not any("city" in row["group"] for row in by_group(best, rows, folds, hidden, metrics.resamples(test.customers)))
+    assert not any("city" in row["group"] for row in by_group(best, rows, folds, TASK, hidden, metrics.resamples(test.customers)))
 
 
 def test_unseen_customers_are_ranked_about_as_well(rows, folds):
