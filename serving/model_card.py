@@ -46,6 +46,8 @@ def card(model: "SavedModel | Space", version: str) -> dict[str, Any]:
         ("How it was judged", [*[(words, _span(said[name])) for name, words in _BLOCKS.items() if said.get(name)],
             ("figures", said["figures"]), ("chosen by", _text(said["chosen_by"]))])]
     sections.append(("Figures on what it had not seen, with 95% intervals over customers", _space_figures(said) if is_space else _figures(said)))
+    told = [(doubt["code"], f"found {doubt['found']}; needed {doubt['needed']}; {doubt['do']}") for doubt in said.get("doubts", ())]
+    sections.append(("Doubts that stood before any tuning", told))
     sections.append(("Stability of reasons, when the recipe is fitted again on other draws of customers", _stability(said)))
     sections.append(("Left out", list(said.get("excluded", {}).items())))
     sections.append(("Meant for", [

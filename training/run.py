@@ -234,6 +234,7 @@ def _one(
 
 
 def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], frame: Any) -> Any:
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from training.lookalike import train_space
@@ -253,7 +254,8 @@ def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[F
 
     with steps.step(f"train_{task.name}", says, bars):
         return train(
-            dataset, task, frame, features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, exclude=left_out, on_trial=on_trial)
+            dataset, task, frame, features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, exclude=left_out, on_trial=on_trial,
+            on_doubt=lambda doubt: steps.say(f"  doubt: {escape(doubt.sentence())}"))
 
 
 def _gate(registry: Any, given: Given, name: str, number: str) -> str:

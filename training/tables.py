@@ -11,19 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.dataset import Dataset
-from features.errors import ContractError
 from features.feature import Feature
 from features.files import written_whole
 from features.tasks import Task
-from training.folds import Folds
 from training.members import Matrix
 from training.saved_model import Column, encoded
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_TRAIN = 50
-MIN_LATER = 10
 MOST_LEVELS = 24
 
 
@@ -100,21 +96,6 @@ def rows_of(frame: "pd.DataFrame", columns: tuple[Column, ...]) -> Rows:
     """A training table as matrix, label and groups."""
     return Rows(
         encoded(frame, columns, "the training table"), frame["label"].to_numpy(np.float64), frame["customer_id"].to_numpy(object), frame["as_of"].to_numpy("datetime64[us]"))
-
-
-def require_labels(rows: Rows, folds: Folds, task: Task) -> None:
-    """Refuse blocks that cannot teach or judge, before any tuning.
-
-    Raises: ContractError with what was found in each block and what is needed.
-    """
-    for name, as_ofs, least in (("fit", folds.fit, MIN_TRAIN), ("tune", folds.tune[-1], MIN_LATER), ("calibrate", folds.calibrate, MIN_LATER), ("test", folds.test, MIN_LATER)):
-        y = rows.at(as_ofs).y
-        positives = int(y.sum())
-        if min(positives, len(y) - positives) < least:
-            code = "NO_POSITIVE" if positives == 0 else "ONE_CLASS" if positives == len(y) else "TOO_FEW_LABELS"
-            raise ContractError(
-                f"{code}: {task.name} needs at least {least} rows of each label in its {name} block, found {positives} positive of {len(y)}; "
-                f"is {task.target_kind!r} the right target, or choose another horizon or more data")
 
 
 def without(columns: tuple[Column, ...], flag: str) -> NDArray[np.bool_]:

@@ -23,7 +23,8 @@ from training.recipes import Fitted, Ground, Recipe
 from training.reference import band_cuts, bands_on, drivers, reference_of
 from training.saved_model import Column, SavedModel
 from training.stability import firm_bounds, refits, stability
-from training.tables import Rows, columns_of, require_labels, rows_of
+from training.sufficiency import Doubt, doubts, history_days_before, require_labels
+from training.tables import Rows, columns_of, rows_of
 from training.threads import side_by_side
 from training.tune import make_storage, tuned
 
@@ -47,7 +48,7 @@ class Trained:
 
 def train(
     dataset: Dataset, task: Task, frame: "pd.DataFrame", features: Sequence[Feature], folds: Folds, *, run: Path, trials: int,
-    allow: Sequence[str] = (), exclude: Collection[str] = (), on_trial: OnTrial = lambda kind, n, loss: None,
+    allow: Sequence[str] = (), exclude: Collection[str] = (), on_trial: OnTrial = lambda kind, n, loss: None, on_doubt: Callable[[Doubt], None] = lambda doubt: None,
 ) -> Trained:
     """Tune two candidates, choose among them, their blend and the best rule, judge once, refit on all.
 
@@ -59,6 +60,9 @@ def train(
     columns = columns_of(features, seen, allow, exclude)
     rows = rows_of(frame, columns)
     require_labels(rows, folds, task)
+    doubted = doubts(rows, folds, task, columns, history_days_before(moments_of(rows), dataset.observed_from))
+    for doubt in doubted:
+        on_doubt(doubt)
 
     params, history = _tune(dataset, task, rows, folds, columns, run, trials, on_trial)
     rule, rules_before = best_rule(rows, folds, task, columns)
@@ -69,6 +73,7 @@ def train(
     winner, choice = simplest_of_the_best(task.metric, {kind: test.model.margins[-1] for kind, test in tests.items()}, calibration)
     record = _judge(task, rows, folds, columns, tests, winner, rules_before, choice)
     again = refits(tests[winner].recipe, rows.at(folds.fit).capped(task.windows.row_cap), columns)
+    record["doubts"] = [doubt.to_json() for doubt in doubted]
     record["stability"] = stability(tests[winner].model.fitted, again, rows.at(folds.calibrate), rows.at(folds.test), columns)
     model = _refit(dataset, task, rows, folds, columns, tests[winner], record, again)
     return Trained(model, record, history)

@@ -26,6 +26,7 @@ class Shop:
 
     name, fingerprint, licence, currency, zone = "shop", "f" * 64, "none", "USD", "UTC"
     is_simulated = False
+    observed_from = datetime(2024, 11, 1)
 
 
 def table(n_customers=160, seed=5):
