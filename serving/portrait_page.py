@@ -55,7 +55,7 @@ def _scheme(scheme: str, tables: dict[str, Any], words: dict[str, Any], voice: V
     rows = sorted((row for row in tables["segments"] if row["scheme"] == scheme), key=lambda row: bool(row["segment"] == "unknown"))
     few = words["base_few"]
     return {"title": words[f"scheme_{scheme}"], "name": scheme, "rows": [{
-        "label": row[f"label_{voice.language}"], "sentence": voice.spaced(row[f"sentence_{voice.language}"]), "n": few if row["n"] is None else f"{row['n']:,.0f}",
+        "label": voice.spaced(row[f"label_{voice.language}"]), "sentence": voice.spaced(row[f"sentence_{voice.language}"]), "n": few if row["n"] is None else f"{row['n']:,.0f}",
         "share": "" if row["share"] is None else percent(row["share"]), "revenue": "" if row["share_of_revenue"] is None else percent(row["share_of_revenue"]),
         "spend": "" if row["spend_mean"] is None else f"{row['spend_mean']:,.0f}"} for row in rows]}
 
@@ -99,5 +99,6 @@ def _cohorts(rows: list[dict[str, Any]], told: "BaseTold", words: dict[str, Any]
 
 
 def _tag(row: dict[str, Any], words: dict[str, Any], voice: Voice) -> dict[str, str]:
-    return {"label": row[f"label_{voice.language}"], "layer": words[f"layer_{row['layer']}"], "n": words["base_few"] if row["n_holders"] is None else f"{row['n_holders']:,.0f}",
+    n = words["base_few"] if row["n_holders"] is None else f"{row['n_holders']:,.0f}"
+    return {"label": voice.spaced(row[f"label_{voice.language}"]), "layer": words[f"layer_{row['layer']}"], "n": n,
             "share": "" if row["share"] is None else percent(row["share"]), "rule": row["rule"], "owner": row["owner"]}

@@ -45,8 +45,15 @@ def told(text: str, language: str, names: Mapping[str, str] | None = None) -> tu
     known = _notes(language)
     if not isinstance(text, Note) or text.key not in known:
         return str(text), "en"
-    called = {**known["names"], **(names or {})}
-    values = {name: told(value, language)[0] if isinstance(value, Note) else called.get(value, value) for name, value in text.values.items()}
+    called: dict[str, str] = {**known["names"], **(names or {})}
+
+    def here(value: str) -> str:
+        """A note, a name, or names in a row."""
+        if isinstance(value, Note):
+            return told(value, language)[0]
+        return called[value] if value in called else str(known["between"]).join(called.get(part, part) for part in value.split(", "))
+
+    values = {name: here(value) for name, value in text.values.items()}
     return Voice(language).spaced(str(known[text.key]).format(**values)), language
 
 

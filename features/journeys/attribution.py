@@ -17,6 +17,7 @@ from features.errors import ContractError, UsageError
 from features.history import history
 from features.journeys.chains import MOST_EXACT, HigherChain, coalitions, sampled_shapley, sets_of, shapley, without_each
 from features.journeys.sessions import Sessions, letters, spelled
+from features.journeys.stages import Ladder
 from features.notes import Note, note
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +27,7 @@ RULES = ("first", "last", "linear", "position")
 MOST_TOUCHES = 40
 # Channels beyond these go together.
 MOST_CHANNELS = 60
-NOT_TOLD = "not told"
+NOT_TOLD, ANY = "not told", "any"
 LOOKBACK_DAYS = 30
 FIRST, LAST = .4, .4  # what position-based attribution gives the ends; the rest is shared between
 DRAWS, ORDERS = 200, 500
@@ -72,6 +73,18 @@ def paths_from_totals(paths: Sequence[str], conversions: Sequence[float], nulls:
     channels = tuple(sorted({word for path in words for word in path}))
     place = {channel: i for i, channel in enumerate(channels)}
     return Paths(channels, np.array([place[word] for path in words for word in path], int), np.cumsum([0, *map(len, words)]), won, lost)
+
+
+def touching(sessions: ir.Table, ladder: Ladder, stage: str = "") -> tuple[ir.Table, str]:
+    """The sessions that are touches: those that came at least to `stage`, or all (ANY); and that stage.
+
+    Without one, the second stage of a funnel of three or more: who saw the first page and left, or only opened a message, met a channel but nothing in it.
+    Raises: UsageError for a stage that the funnel does not have.
+    """
+    if stage and stage not in (*ladder.stages, ANY):
+        raise UsageError(f"--touches must be a stage of the funnel ({', '.join(ladder.stages)}) or {ANY}, found {stage!r}; correct the name")
+    stage = stage or (ladder.stages[1] if ladder.last > 2 else ANY)
+    return (sessions if stage == ANY else sessions.filter(sessions.furthest >= ladder.stages.index(stage) + 1)), stage
 
 
 def journeys(found: Sessions, sessions: ir.Table, lookback_days: int = LOOKBACK_DAYS, treatments: ir.Table | None = None) -> tuple[ir.Table, dict[str, str]]:

@@ -49,6 +49,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--scores", type=Path, metavar="FILE", help="a .parquet or .csv with customer_id, as_of, probability: for the priorities")
     parser.add_argument("--horizon", type=int, default=28, metavar="N", help="days within which a conversion counts for a session, in the priorities (28)")
     parser.add_argument("--lookback", type=int, default=30, metavar="N", help="days before a conversion that attribution looks at (30)")
+    parser.add_argument("--touches", default="", metavar="STAGE", help="attribution counts sessions that came at least so far, or any (the second stage of three or more)")
     parser.add_argument("--order", type=int, nargs="+", default=[1], choices=(1, 2, 3), metavar="K", help="orders of the Markov chains: 1, 2, 3 (1)")
     parser.add_argument("--by", choices=("kind", "stage", "both"), default="kind", help="what a step is called in transitions and the step matrix (kind)")
     parser.add_argument("--treatments", action="store_true", help="attribution counts messages of yours as touches too, named (sent)")
@@ -79,7 +80,7 @@ def run(given: argparse.Namespace) -> None:
     if as_of > dataset.observed_until:
         raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {given.as_of}; choose an earlier moment")
     asked = Asked(
-        as_of, given.days, given.funnel, given.conversion, given.horizon, given.lookback, tuple(dict.fromkeys(given.order)), given.by,
+        as_of, given.days, given.funnel, given.conversion, given.horizon, given.lookback, given.touches, tuple(dict.fromkeys(given.order)), given.by,
         tuple(given.compare) if given.compare else None, given.treatments)
     with moved(dataset, given.engine, steps) as dataset:
         segments = _segments(dataset, given, as_of)

@@ -74,7 +74,7 @@ def _long(counts: pd.DataFrame, ladder: Ladder) -> pd.DataFrame:
 
 
 def times(found: Sessions, sessions: ir.Table, journeys: ir.Table | None = None) -> pd.DataFrame:
-    """How long it takes from each stage to the next, from the first to the conversion, and (with `journeys`) from the first session of a journey to it.
+    """How long it takes from each stage to the next, from the first to the conversion, and (with `journeys`) from the first touch of a journey to it.
 
     Grain: from, to. Units: seconds. Only of those who got there. `median_low` and `median_high` bound the median (95 %, as if each person counted once).
     """
@@ -85,7 +85,7 @@ def times(found: Sessions, sessions: ir.Table, journeys: ir.Table | None = None)
         parts.append((ladder.stages[k - 1], ladder.stages[after - 1], there.select("customer_id", seconds=_seconds(there[f"at_{after}"]) - _seconds(there[f"at_{k}"]))))
     if journeys is not None:
         done = journeys.filter(journeys.n_conversions > 0)
-        parts.append(("first session", ladder.stages[-1], done.select("customer_id", seconds=_seconds(done.end_at) - _seconds(done.start_at))))
+        parts.append(("first touch", ladder.stages[-1], done.select("customer_id", seconds=_seconds(done.end_at) - _seconds(done.start_at))))
     rows = []
     for before, next_stage, waits in parts:
         counts = waits.group_by("seconds").agg(n=waits.count()).to_pyarrow().to_pandas()

@@ -16,7 +16,7 @@ Z = 1.959964
 
 def told_number(n: int) -> str:
     """A number of cases for a sentence; a small one is not told."""
-    return f"{n:,}" if n >= FEWEST else note("few", "a few")
+    return note("few", "a few") if 0 < n < FEWEST else f"{n:,}"
 
 
 def wilson(share: Any, n: Any) -> tuple[Array, Array]:

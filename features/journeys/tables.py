@@ -28,6 +28,7 @@ class Asked:
     conversion: str = ""
     horizon_days: int = HORIZON_DAYS
     lookback_days: int = crediting.LOOKBACK_DAYS
+    touches: str = ""  # the stage that a session must have come to if attribution is to count it; see attribution.touching()
     orders: tuple[int, ...] = (1,)
     by: str = "kind"
     compare: tuple[str, str] | None = None
@@ -108,19 +109,22 @@ def ladder_of(dataset: Dataset, name: str = "", conversion: str = "") -> tuple[L
 
 def _credit(dataset: Dataset, found: Sessions, window: ir.Table, since: datetime, asked: Asked, out: Journeys) -> None:
     """Attribution, and the times that need whole journeys."""
-    told = window.channel.nunique().to_pyarrow().as_py()
+    met, stage = crediting.touching(window, found.ladder, asked.touches)
+    told = met.channel.nunique().to_pyarrow().as_py()
     if not found.ladder.last or found.ladder.unit != "sessions":
         out.unavailable["attribution"] = note("credit_needs_sessions", "attribution needs conversions in sessions")
     elif told < 2:
         out.unavailable["attribution"] = note("credit_needs_channels", "attribution needs two channels or more, and this data tells {n}", n=told)
     treatments = crediting.messages(dataset, found, since) if asked.with_treatments else None
-    ways, named = (None, {}) if "attribution" in out.unavailable else crediting.journeys(found, window, asked.lookback_days, treatments)
+    ways, named = (None, {}) if "attribution" in out.unavailable else crediting.journeys(found, met, asked.lookback_days, treatments)
     if "times" not in out.unavailable:
         out.tables["times"] = funnels.times(found, window, ways)
     if ways is not None:
         taken = crediting.paths_from(ways, named)
         out.tables["attribution"], said = crediting.attribution(taken, asked.orders, seed=asked.seed)
         out.notes += said
+        if stage != crediting.ANY:
+            out.notes.append(note("touches", "attribution counts sessions that came at least to {stage}", stage=stage))
         n_long = int((ways.n_touches > crediting.MOST_TOUCHES).cast("int64").sum().to_pyarrow().as_py() or 0)
         if n_long:
             out.notes.append(note(

@@ -95,6 +95,6 @@ def remarks(plan: Plan, covered: pd.DataFrame, paired: pd.DataFrame, declared: S
                               share=f"{100 * row['likeness']:.0f}"))
         if row["is_conflict"]:
             notes.append(note("tags_conflict", "{tag} and {other} exclude each other, and {n} customers hold both; correct a rule", tag=row["tag"], other=row["other"],
-                              n=told_number(0 if pd.isna(row["n_both"]) else row["n_both"])))
+                              n=told_number(1 if pd.isna(row["n_both"]) else row["n_both"])))
     return [*notes, *(note("tag_needs", "{tag}: not available, it needs {needs}", tag=tag.name, needs=plan.lacks[tag.name])
                      for tag in declared if tag.name in plan.lacks)]

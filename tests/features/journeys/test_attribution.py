@@ -242,6 +242,24 @@ def test_journeys_begin_after_the_last_conversion_and_look_back_so_far(counted):
     assert sorted(np.bincount(paths.takers[:, 0].astype(int)).tolist()) == [1, 2]
 
 
+@pytest.mark.parametrize(("stage", "paths"), [
+    ("", {("web", "app"), ("web",)}), ("any", {("web", "app", "app"), ("web", "store")}), ("visit", {("web", "app", "app"), ("web",)}), ("cart", {("app",)})])
+def test_a_session_is_a_touch_if_it_came_to_the_second_stage_or_to_the_one_that_is_named(counted, stage, paths):
+    found = counted(session("a", "vp", 0, channel="web"), session("a", "v", 1, channel="app"), session("a", "vpcb", 2, channel="app"), session("b", "vp", 0, channel="web"),
+                    session("b", "o", 1, channel="store"))
+    met, named = journeys(found, crediting.touching(all_of(found), found.ladder, stage)[0], 30)
+    letter = {value: key for key, value in named.items()}
+    assert {tuple(letter[x] for x in row["path"]) for row in met.to_pyarrow().to_pylist()} == paths
+
+
+def test_where_there_is_nothing_between_visit_and_conversion_every_session_is_a_touch_and_a_stage_that_is_none_is_refused(counted):
+    found = counted(session("a", "v", 0, channel="web"), session("a", "vb", 1, channel="app"))
+    met, stage = crediting.touching(all_of(found), found.ladder)
+    assert (met.count().to_pyarrow().as_py(), stage) == (2, "any")
+    with pytest.raises(UsageError, match=r"--touches must be a stage of the funnel \(visit, purchase\) or any, found 'cart'"):
+        crediting.touching(all_of(found), found.ladder, "cart")
+
+
 def test_messages_are_touches_where_they_are_asked_for_and_are_named_so(given):
     rows = [*session("a", "vb", 3, channel="web", initiator="customer"),
             {"customer_id": "a", "event_at": "2026-01-02T08:00:00", "kind": "campaign_received", "channel": "sms", "initiator": "marketer"}]

@@ -26,6 +26,8 @@ sensitive = ["gender"]
 stages = ["visit", "purchase"]
 [funnels.typo]
 stages = ["visit", "purchse"]
+[funnels.backwards]
+stages = ["purchase", "visit"]
 """
 
 
@@ -81,10 +83,31 @@ def test_segments_may_come_from_a_file(door, shop, tmp_path):
     assert (code, set(funnel.loc[funnel["dimension"] == "segment", "value"])) == (0, {"high", "low", "not told"})
 
 
+def test_a_segment_that_nobody_with_a_session_is_in_is_no_segment_to_compare(door, shop, tmp_path):
+    path = tmp_path / "segments.csv"
+    pd.DataFrame({"customer_id": [*(f"a{i:03d}" for i in range(40)), "nobody"], "tier": ["high"] * 20 + ["low"] * 20 + ["empty"]}).to_csv(path, index=False)
+    code, _, err = door(shop, "--segments", path, "--segment", "tier", "--compare", "high", "empty")
+    assert (code, "--compare needs two values of --segment (high, low), found 'empty'; correct it" in " ".join(err.split())) == (2, True), err
+
+
+def test_customers_of_one_event_have_journeys_of_one_step(door, folder_of, tmp_path):
+    rows = rows_of(*(session(f"a{i:02d}", "b" if i < 30 else "v", i / 40, channel=["web", "app"][i % 2]) for i in range(80)))
+    code, _, _ = door(folder_of(rows, zone="UTC", declared='observed_until = "2026-03-01T00:00:00Z"\n'), "--out", tmp_path, "--order", 1, 2, 3)
+    tables = {path.stem: pd.read_parquet(path) for path in tmp_path.glob("*.parquet")}
+    whole = tables["funnel"].query("dimension == ''").set_index("stage")
+    assert (code, whole["n_sessions"].to_dict(), whole.loc["visit", "drop_off"]) == (0, {"visit": 80, "purchase": 30}, 50 / 80)
+    assert tables["paths"].set_index("path")["n_sessions"].to_dict() == {"visit": 50, "purchase": 30}
+    # Nobody met a second channel: all that a channel is credited with is its own.
+    credits = tables["attribution"].pivot(index="method", columns="channel", values="conversions")
+    assert set(credits.index) >= {"first", "last", "markov-3", "shapley"}
+    assert credits.to_numpy() == pytest.approx(15)
+
+
 @pytest.mark.parametrize(("words", "says"), [
     (["--conversion", "purchas", "--funnel", "standard"], "never occurs; did you mean purchase?"),
-    (["--funnel", "long"], "--funnel must be standard or declared in dataset.toml (short, typo), found 'long'"),
+    (["--funnel", "long"], "--funnel must be standard or declared in dataset.toml (short, typo, backwards), found 'long'"),
     (["--funnel", "typo"], "found 'purchse', which never does; did you mean purchase?"),
+    (["--funnel", "backwards"], "found purchase (a purchase) before visit (a visit); turn them round"),
     (["--segment", "prat"], "--segment needs a column of customers (part, gender) or of --segments, found 'prat'"),
     (["--segment", "gender"], "--segment must not be a sensitive attribute, found 'gender'"),
     (["--compare", "A", "B"], "--compare needs --segment COL"), (["--segment", "part", "--compare", "A", "C"], "--compare needs two values of --segment (A, B), found 'C'"),

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from features.journeys import priority as priorities
+from features.journeys.attribution import attribution, journeys, paths_from, touching
 from features.journeys.priority import Entries, priority
-from features.journeys.sessions import sessions_of
+from features.journeys.sessions import sessions_of, with_segment
 from features.journeys.stages import Ladder, kinds_in, standard
 from features.shop.simulate import simulate
 from features.shop.world import World
 from features.sources import open_dataset
+from tests.benchmarks.journeys import ASKS_OTHERWISE, LOOKBACK, out_of_order, planted_order
 from tests.features.journeys.conftest import BEGIN, UNTIL, rows_of, session
 
 LADDER = Ladder("f", ("visit", "cart", "purchase"), {"visit": 1, "cart": 2, "purchase": 3})
@@ -118,16 +120,17 @@ def test_the_portrait_knows_what_was_before_and_not_what_came_after(counted):
     assert short["conversions_after"].tolist() == [1, 0, 0, 1, 0]
 
 
-def shops(tmp_path_factory, seed: int, world: World | None = None) -> Path:
-    return simulate(tmp_path_factory.mktemp("shop") / f"shop{seed}", 3000, 12, seed, world=world, workers=1)
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A simulated shop with all that is planted."""
+    return simulate(tmp_path_factory.mktemp("shop") / "planted", 3000, 12, 1, workers=1)
 
 
 @pytest.fixture(scope="module")
-def ranked(tmp_path_factory) -> Callable[..., tuple[pd.DataFrame, list[str]]]:
-    """A function: seed and world -> the priorities, with the ideal observer's probabilities as a model's scores."""
+def ranked() -> Callable[[Path], tuple[pd.DataFrame, list[str]]]:
+    """A function: a simulated shop -> the priorities, with the ideal observer's probabilities as a model's scores."""
 
-    def rank(seed: int, world: World | None = None) -> tuple[pd.DataFrame, list[str]]:
-        folder = shops(tmp_path_factory, seed, world)
+    def rank(folder: Path) -> tuple[pd.DataFrame, list[str]]:
         dataset = open_dataset(str(folder))
         truth = pd.read_parquet(folder / "truth" / "moments", columns=["customer_id", "as_of", "p_churn"])
         scores = pd.DataFrame({"customer_id": truth["customer_id"].astype(str), "as_of": truth["as_of"].dt.tz_localize(None), "probability": 1 - truth["p_churn"].astype(float)})
@@ -138,9 +141,9 @@ def ranked(tmp_path_factory) -> Callable[..., tuple[pd.DataFrame, list[str]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_planted_friction_ranks_first(ranked, seed):
-    rows, notes = ranked(seed)
+def test_the_planted_friction_ranks_first(ranked, shop):
+    """In one shop; in ten by `python -m tests.benchmarks journeys`."""
+    rows, notes = ranked(shop)
     first = rows.iloc[0]
     assert (first["rank"], first["stage"], first["channel"], first["device"], first["last_seen"]) == (1, "checkout", "app", "android", "payment_failed")
     assert first["excess_per_1000_low"] > 0
@@ -157,9 +160,25 @@ def test_the_planted_friction_ranks_first(ranked, seed):
 
 
 @pytest.mark.slow
-def test_without_the_friction_its_place_does_not_stand_out(ranked):
+def test_the_planted_order_of_channels_is_found(shop):
+    """By every method but first touch, over journeys of a week of sessions that saw more than the first page; of all sessions not by the chain."""
+    dataset = open_dataset(str(shop))
+    found, since = sessions_of(dataset, standard(kinds_in(dataset)[0])[0], dataset.observed_until), dataset.observed_until - timedelta(days=90)
+
+    def wrong(stage: str) -> dict[str, int]:
+        table, named = journeys(found, touching(with_segment(found.since(since), None), found.ladder, stage)[0], LOOKBACK)
+        credits, _ = attribution(paths_from(table, named), draws=0)
+        planted = planted_order(shop, since)
+        return {str(name): out_of_order(planted, dict(zip(some["channel"], some["share"], strict=True))) for name, some in credits.groupby("method")}
+
+    assert [method for method, pairs in wrong("").items() if pairs and method != ASKS_OTHERWISE] == []
+    assert wrong("any")["markov-1"] > 0
+
+
+@pytest.mark.slow
+def test_without_the_friction_its_place_does_not_stand_out(ranked, tmp_path):
     """Payments fail in the app on Android as rarely as elsewhere."""
-    rows, _ = ranked(1, World(fail_slow=World.fail_else))
+    rows, _ = ranked(simulate(tmp_path / "shop", 3000, 12, 1, world=World(fail_slow=World.fail_else), workers=1))
     place = rows[(rows["stage"] == "checkout") & (rows["channel"] == "app") & (rows["device"] == "android")].iloc[0]
     assert place["excess_per_1000_low"] < .35
     assert place["drop_off"] < place["drop_off_elsewhere"] + .06

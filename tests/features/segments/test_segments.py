@@ -90,6 +90,16 @@ def test_what_the_data_do_not_tell_is_not_invented(door, folder_of):
         assert f"{name}: not available." in out, out
 
 
+def test_customers_of_one_event_are_grouped_and_belong_to_no_cluster(door, folder_of, tmp_path):
+    rows = [{"customer_id": f"c{i:02}", "event_at": f"2026-0{1 + i % 4}-10", "amount": 10 + i % 3} for i in range(60)]
+    code, out, _ = door(folder_of(rows, zone="UTC", declared=DECLARED), "--as-of", "2026-03-01", "2026-06-01", "--out", tmp_path)
+    members = pd.read_parquet(tmp_path / "members.parquet")
+    assert (code, len(members), members["rfm"].notna().all()) == (0, 60, True)
+    assert "clusters need 60 customers with 6 baskets in the year, found 0" in " ".join(out.split())
+    moved = pd.read_parquet(tmp_path / "migration.parquet")
+    assert moved.query("scheme == 'value' and before == 'newcomer'")["n"].sum() == 30
+
+
 @pytest.mark.parametrize(("words", "says"), [
     (["--as-of", "2026-01-01", "2026-02-01", "2026-03-01"], "--as-of takes one moment, or two for who moved, found 3"),
     (["--as-of", "2020-01-01"], "found none; choose a later --as-of"),
