@@ -77,18 +77,18 @@ def labels(dataset: Dataset, task: Task, as_ofs: Sequence[datetime]) -> ir.Table
     end = at.as_of + ibis.interval(days=windows.purge_days)
     future = events.join(at, (events.event_at >= begin) & (events.event_at < end))
     # What happened later is held against all that is known today of who was who.
-    hits = in_hindsight(dataset, future.filter(_is_target(future, task))).select("person", "as_of").distinct()
+    hits = in_hindsight(dataset, future.filter(is_target(future, task))).select("person", "as_of").distinct()
     asked = eligible(dataset, task, as_ofs)
     if task.windows.stop_on_first_conversion:
         past = history(dataset, as_ofs)
-        asked = asked.anti_join(past.filter(_is_target(past, task)), KEY)
+        asked = asked.anti_join(past.filter(is_target(past, task)), KEY)
     met = in_hindsight(dataset, asked).left_join(hits.mutate(is_hit=True), ["person", "as_of"])
     is_hit = met.is_hit.fill_null(False)
     label = ~is_hit if task.kind == "churn" else is_hit
     return met.select(*KEY, label=label.cast("int8")).order_by(KEY)
 
 
-def _is_target(events: ir.Table, task: Task) -> ir.BooleanValue:
+def is_target(events: ir.Table, task: Task) -> ir.BooleanValue:
     """The customer's own events that a task asks about, within its category where one is named."""
     is_target = (events.kind == task.target_kind) & (events.initiator == "customer")
     return is_target & (events.category == task.target_category).fill_null(False) if task.target_category else is_target

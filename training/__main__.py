@@ -1,4 +1,4 @@
-"""The door of the training room: python -m training run | train | compare | promote | rollback | table."""
+"""The door of the training room: python -m training run | train | advise | compare | promote | rollback | table."""
 
 import argparse
 import json
@@ -24,8 +24,14 @@ def main() -> None:
     run = commands.add_parser("run", help="every task of a dataset, from raw tables to champions", epilog="example: python -m training run --data complete-journey")
     train = commands.add_parser("train", help="one task to a registered challenger", epilog="example: python -m training train churn --data complete-journey --trials 40")
     train.add_argument("task", metavar="TASK")
-    for parser_ in (run, train):
+    advise = commands.add_parser(
+        "advise", help="before training: when customers return and convert, suggested windows, three horizons side by side",
+        epilog="example: python -m training advise churn --data complete-journey --out advice.json")
+    advise.add_argument("task", metavar="TASK")
+    advise.add_argument("--out", type=Path, metavar="FILE", help="every figure and curve (.json)")
+    for parser_ in (run, train, advise):
         parser_.add_argument("--data", default="complete-journey", help="complete-journey (default) or a folder of tables")
+    for parser_ in (run, train):
         parser_.add_argument("--trials", type=int, default=20, help="LightGBM trials; half as many for the logistic regression (default 20)")
         parser_.add_argument("--allow", nargs="*", default=[], metavar="FEATURE", help="sensitive features that may be used, by name")
         parser_.add_argument("--exclude", nargs="*", default=[], metavar="WORD", help=(
@@ -55,7 +61,7 @@ def main() -> None:
     table.add_argument("--out", type=Path, metavar="DIR", help="where table.json and the model go (default out/table-NAME)")
     table.add_argument("--trials", type=int, default=20, help="LightGBM trials of each tuning; half as many for the logistic regression (default 20)")
     given = parser.parse_args()
-    {"table": _table, "run": _run, "train": _run, "compare": _compare, "promote": _promote, "rollback": _rollback}[given.command](given)
+    {"table": _table, "run": _run, "train": _run, "advise": _advise, "compare": _compare, "promote": _promote, "rollback": _rollback}[given.command](given)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -71,6 +77,31 @@ def _run(given: argparse.Namespace) -> None:
     with locked(given.run, may_make=True):
         run_tasks(Given(given.data, given.run, given.trials, [one] if one else None, given.allow, one is None, seeds, given.exclude))
     print(f"{given.run / 'run.json'} holds every figure; compare versions: python -m training compare {one or 'churn'} --run {given.run}")
+
+
+def _advise(given: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from features.contracts import hold
+    from features.files import write_json
+    from features.progress import Steps
+    from features.sources import open_dataset, raw_files
+    from training.advise import advise, show
+
+    if given.out and given.out.suffix != ".json":
+        raise UsageError(f"--out must end in .json, found {given.out.name}; name it so")
+    raw_files(given.data)
+    steps = Steps()
+    with steps.step("read", f"reading {given.data} and holding it against the contract"):
+        dataset, _ = hold(open_dataset(given.data))
+    tasks = {task.name: task for task in dataset.tasks}
+    if given.task not in tasks:
+        raise UsageError(f"TASK must be one of {', '.join(tasks)} for {dataset.name}, found {given.task!r}; correct the name")
+    with steps.step("advise", "counting silences and delays, and trying three horizons"):
+        said = advise(dataset, tasks[given.task])
+    show(Console(), said)
+    if given.out:
+        write_json(given.out, said)
 
 
 def _model_name(given: argparse.Namespace) -> str:
