@@ -21,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
                     "Of runs in which nothing happened at most --false-alarms report anything (Student's t against the weeks before, Holm over all that is watched).",
         epilog="example: python -m features alerts demo-shop --out alerts")
     parser.set_defaults(do=run)
-    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     parser.add_argument("--as-of", metavar="T", help="the end of the week; without an offset a local time of the dataset's zone (the last midnight of the data)")
     parser.add_argument("--tags", type=Path, metavar="FILE", help="the file of tags (tags.toml in the dataset's folder, else the default set)")
     parser.add_argument("--scores", type=Path, nargs="+", default=[], metavar="FILE", help="scores of several weeks, as the run folder keeps them under scores/")

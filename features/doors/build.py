@@ -21,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     build = commands.add_parser(
         "build", help="write the feature table, one row per customer and as_of",
         epilog="example: python -m features build complete-journey --as-of 2017-10-01 2017-11-01T05:00:00Z --out features.parquet")
-    build.add_argument("data", metavar="DATA")
+    build.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     build.add_argument("--as-of", nargs="+", required=True, metavar="T", help="moments of prediction; without an offset they are local times of the dataset's zone")
     build.add_argument("--out", required=True, type=Path, help="a .parquet or .csv file, or a folder that keeps a file for each as_of and makes each only once")
     add_choice(build)

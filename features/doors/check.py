@@ -16,7 +16,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "check", help="hold the data against the contract, and say what they hold",
         description="Coded findings, then a profile: coverage, distributions, activity and label rates, suspicious columns, what each family of features has to work with.",
         epilog="example: python -m features check complete-journey --out profile.html")
-    check.add_argument("data", metavar="DATA")
+    check.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     check.add_argument("--out", type=Path, metavar="FILE.html", help="also write the profile as one page")
     check.add_argument("--lang", choices=("en", "zh"), default="en", help="the profile's language (en)")
     check.add_argument("--init", action="store_true", help="write a first dataset.toml for a folder of your own files")

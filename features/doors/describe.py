@@ -30,7 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     portrait = commands.add_parser(
         "portrait", help="one customer in words, by family, and what is not known of them",
         epilog="example: python -m features portrait complete-journey 1123 --as-of 2017-12-01 --lang zh")
-    portrait.add_argument("data", metavar="DATA")
+    portrait.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     portrait.add_argument("customer", metavar="CUSTOMER", help="a customer_id")
     portrait.add_argument("--as-of", required=True, metavar="T", help="the moment; without an offset it is a local time of the dataset's zone")
     portrait.add_argument("--lang", choices=("en", "zh"), default="en", help="the language (default en)")

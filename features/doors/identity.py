@@ -16,7 +16,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     identity = commands.add_parser(
         "identity", help="which identifiers are one person, and why",
         epilog="example: python -m features identity shop --why C00000004 dv_e9aa5d2b2fae8550 --as-of 2024-09-01")
-    identity.add_argument("data", metavar="DATA")
+    identity.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     identity.add_argument("--as-of", metavar="T", help="as was known then (the end of the data)")
     identity.add_argument("--why", nargs=2, metavar="ID", help="two identifiers: the links that make them one person, or why not")
     identity.add_argument("--out", type=Path, help="a .parquet or .csv file of identifier, as_of, person")

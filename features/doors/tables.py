@@ -11,21 +11,33 @@ if TYPE_CHECKING:
 _SHARES = ("share", "drop_off", "converted", "p_", "difference")
 _ENDS = ("difference", "share")
 _FINE = ("per_1000", "lift", "effect")
+# A column of nothing else is left out.
+_SAY_NOTHING = ("not told", "all")
 
 
 def pictured(frame: "pd.DataFrame", title: str, columns: tuple[str, ...], most: int) -> "Table":
-    """A table for the screen: its first rows, and how many more there are."""
+    """A table for the screen: its first rows, how many more there are, and why cells are empty. An interval stands beside its number."""
     from rich.table import Table
 
     table = Table(title=title)
-    columns = tuple(column for column in columns if column in frame and not (column == "segment" and frame[column].isna().all()))
-    for column in columns:
+    columns = tuple(column for column in columns if column in frame and not (column in ("segment", "device") and frame[column].dropna().isin(_SAY_NOTHING).all()))
+    ends = {column: (f"{column}_low", f"{column}_high") for column in columns if {f"{column}_low", f"{column}_high"} <= set(columns)}
+    shown = tuple(column for column in columns if not any(column in pair for pair in ends.values()))
+    for column in shown:
         table.add_column(column.replace("_", " "), justify="left" if frame[column].dtype == object or str(frame[column].dtype).startswith("str") else "right")
-    for row in frame[list(columns)].head(most).to_dict("records"):
-        table.add_row(*(_said(column, row[column]) for column in columns))
-    if len(frame) > most:
-        table.caption = f"{len(frame) - most:,} more rows with --out"
+    rows = frame[list(columns)].head(most)
+    for row in rows.to_dict("records"):
+        table.add_row(*(_said(column, row[column]) + _between(row, ends.get(column)) for column in shown))
+    notes = [f"{len(frame) - most:,} more rows with --out"] if len(frame) > most else []
+    if any(rows[column].isna().any() for column in columns if column == "n" or column.startswith("n_")):
+        notes.append("empty: fewer than 10 people, or a number that would tell such a one")
+    table.caption = "; ".join(notes) or None
     return table
+
+
+def _between(row: dict[Any, Any], ends: tuple[str, str] | None) -> str:
+    low, high = (_said(end, row[end]) for end in ends) if ends else ("", "")
+    return f" [{low.removesuffix(' %')}, {high.removesuffix(' %')}]" if low and high else ""
 
 
 def _said(column: str, value: Any) -> str:

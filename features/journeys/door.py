@@ -23,8 +23,8 @@ SHOWN: dict[str, tuple[str, tuple[str, ...], int]] = {
     "paths": ("The most frequent ways through a session", ("path", "n_sessions", "n_people", "share", "converted"), 12),
     "attribution": ("Attribution: who was there, not who caused it", ("method", "channel", "conversions", "low", "high", "share"), 60),
     "priority": ("Touchpoints to look at first: a ranking to investigate, not a cause", (
-        "rank", "stage", "channel", "device", "n_people", "reached_per_1000", "drop_off", "drop_off_elsewhere", "difference", "expected_per_1000", "excess_per_1000",
-        "excess_per_1000_low", "excess_per_1000_high", "last_seen"), 30),
+        "rank", "stage", "channel", "device", "n_people", "drop_off", "drop_off_elsewhere", "expected_per_1000", "excess_per_1000", "excess_per_1000_low",
+        "excess_per_1000_high", "last_seen"), 30),
     "compared_funnel": ("Two segments' funnels", (
         "stage", "share_of_first_one", "share_of_first_other", "share_of_first_difference", "share_of_first_difference_low", "share_of_first_difference_high", "drop_off_one",
         "drop_off_other", "drop_off_difference", "drop_off_difference_low", "drop_off_difference_high"), 10),
@@ -38,7 +38,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Describes how people go from a first visit to a conversion. Nothing here says what caused what.",
         epilog="example: python -m features journeys demo-shop --segment signup_channel --compare app web --out journeys")
     parser.set_defaults(do=run)
-    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     parser.add_argument("--as-of", metavar="T", help="what was known then; without an offset a local time of the dataset's zone (the end of the data)")
     parser.add_argument("--days", type=int, default=90, metavar="N", help="sessions that began in so many days before (90)")
     parser.add_argument("--funnel", default="", metavar="NAME", help="one of dataset.toml, or standard (the first declared, else standard)")

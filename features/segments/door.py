@@ -32,7 +32,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Groups customers in four schemes and says what sets each group apart.",
         epilog="example: python -m features segments demo-shop --as-of 2024-10-01 2024-12-01 --out segments")
     parser.set_defaults(do=run)
-    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     parser.add_argument("--as-of", nargs="+", default=[], metavar="T", help="a moment, or two for who moved; without an offset local times (the last midnight of the data)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the clusters' beginnings and resamples (0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write members.parquet (a row for each customer) and the tables there; clusters keep the names of the run before")

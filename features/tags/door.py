@@ -31,7 +31,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Evaluates the tags of tags.toml in the dataset's folder, or of the default set; who holds which, what overlaps, what changed since the last run.",
         epilog="example: python -m features tags demo-shop --as-of 2024-10-01 2024-11-01 --out tags")
     parser.set_defaults(do=run)
-    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("data", metavar="DATA", help="complete-journey, demo-shop, or a folder of tables")
     parser.add_argument("--as-of", nargs="+", default=[], metavar="T", help="moments; without an offset they are local times of the dataset's zone (the last midnight of the data)")
     parser.add_argument("--tags", type=Path, metavar="FILE", help="the file of tags (tags.toml in the dataset's folder, else the default set)")
     parser.add_argument("--scores", type=Path, nargs="+", default=[], metavar="FILE", help="what serving score wrote, for the tags of models")

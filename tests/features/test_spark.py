@@ -189,3 +189,20 @@ def test_segments_of_workers_are_those_of_the_process(both):
     assert_equal(told.members, found.members)
     for name, table in told.tables.items():
         assert_equal(table, found.tables[name])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_door_typed_with_spark_writes_what_it_writes_with_duckdb(both, shop, features_door, monkeypatch, tmp_path):
+    """The last of this file: its tables take the place of the others. The session is the same and goes on: to start another takes longer than all that is asked."""
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setattr(SparkSession, "stop", lambda session: None)
+    for engine in ("duckdb", "spark"):
+        code, out, err = features_door("tags", shop, "--as-of", "2024-06-01", "2024-08-01", "--engine", engine, "--out", tmp_path / engine)
+        assert (code, "written" in out) == (0, True), err
+    assert {path.name for path in (tmp_path / "spark").iterdir()} == {path.name for path in (tmp_path / "duckdb").iterdir()} >= {"tags.parquet", "changes.parquet"}
+    for path in (tmp_path / "duckdb").glob("*.parquet"):
+        told, found = (pd.read_parquet(tmp_path / engine / path.name) for engine in ("duckdb", "spark"))
+        assert len(told) > 5
+        assert_equal(told, found)
