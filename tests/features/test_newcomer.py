@@ -96,10 +96,21 @@ def test_one_edit_leads_to_data_that_keep_the_contract(declared):
     assert dataset.currency == "CNY"
 
 
+@pytest.fixture
+def some(declared, tmp_path):
+    """The same folder with a quarter of its members: what a run does with it is the same, in a quarter of the time."""
+    folder = tmp_path / "coffee"
+    shutil.copytree(declared, folder)
+    for path in folder.glob("*.csv"):
+        header, *lines = path.read_text(encoding="utf-8-sig").splitlines()
+        path.write_text("\n".join([header, *(line for line in lines if line[0] in "0123")]) + "\n", encoding="utf-8-sig")
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_and_to_the_first_report(declared, whole_path, tmp_path):
-    summary, said, run = whole_path(declared, tmp_path / "run", trials=1)
+def test_and_to_the_first_report(some, whole_path, tmp_path):
+    summary, said, run = whole_path(some, tmp_path / "run", trials=1)
     assert "churn" in summary["tasks"] and summary["tasks"]["churn"]["gate"] == "passed"
     page = (run / "reports" / "churn.zh.html").read_text(encoding="utf-8")
     assert "谁会流失" in page and "index.zh.html" in said
