@@ -53,21 +53,25 @@ def fit_to_serve(model: SavedModel | Space) -> None:
 
 
 def promote(registry: Registry, run: Path, name: str) -> Verdict:
-    """Judge the challenger and, if it passes, make it champion; the change is written down.
+    """Judge the challenger and, if it passes, make it champion; the change is written down, and so is a refusal.
 
     Raises: GateFailed, also where another champion came meanwhile; UsageError where there is no challenger; ContractError where an artefact is not whole.
     """
     version = registry.require(name, CHALLENGER)
-    challenger = registry.model(name, version)
-    fit_to_serve(challenger)
     standing = registry.version_of(name, CHAMPION)
-    if standing == version:
-        # A process that was killed between the change and its line comes here.
-        if changes.champion_before(run, name, version) is None and not any(line["to"] == version for line in changes.lines_of(run, name)):
-            changes.write_line(run, name, "promote", None, version, "the line was missing: the process that made the change was stopped")
-        return Verdict(version, "it is the champion already")
-    says = "no champion stood" if standing is None else _against(challenger, registry.model(name, standing), run, version, standing)
-    registry.promote(name, version, standing)
+    try:
+        challenger = registry.model(name, version)
+        fit_to_serve(challenger)
+        if standing == version:
+            # A process that was killed between the change and its line comes here.
+            if not any(line["to"] == version and line["action"] in ("promote", "rollback") for line in changes.lines_of(run, name)):
+                changes.write_line(run, name, "promote", None, version, "the line was missing: the process that made the change was stopped")
+            return Verdict(version, "it is the champion already")
+        says = "no champion stood" if standing is None else _against(challenger, registry.model(name, standing), run, version, standing)
+        registry.promote(name, version, standing)
+    except GateFailed as refusal:
+        changes.write_line(run, name, "refuse", standing, version, str(refusal))
+        raise
     changes.write_line(run, name, "promote", standing, version, says)
     return Verdict(version, says)
 

@@ -1,17 +1,21 @@
 """MLflow: what was run is tracked, what may be served is registered, and two names point at it: champion and challenger."""
 
 import json
+import logging
 import os
+import sqlite3
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, redirect_stderr
+from functools import wraps
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from features.errors import ContractError, GateFailed, UsageError
 from features.files import write_json, written_whole
+from training import changes
 from training.lookalike import TrainedSpace
 from training.saved_model import SavedModel, load
 from training.space import SPACE_FILE, Space, load_space
@@ -26,6 +30,35 @@ _RECORD = "record.json"
 _FIGURES = ("auc", "average_precision", "log_loss", "brier", "ece", "calibration_slope", "lift_at_5", "lift_at_10", "lift_at_20", "base_rate")
 
 
+# How long another process may hold the store of a run folder before it is said.
+WAIT_SECONDS = 5.0
+# How MLflow tells that its store does not answer, in words: it has one kind of error for all of it.
+_LOCKED, _GONE = ("database is locked",), (
+    "failed with exception", "unable to open database", "no such table", "not a database", "disk image is malformed", "disk I/O", "readonly database", "connection refused")
+_NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+Given = ParamSpec("Given")
+Got = TypeVar("Got")
+
+
+def answered(ask: "Callable[Concatenate[Registry, Given], Got]") -> "Callable[Concatenate[Registry, Given], Got]":
+    """A question to the registry that is refused with a code where its store is locked or gone; what does not answer must not pass for one without models."""
+    @wraps(ask)
+    def asked(self: "Registry", /, *args: Given.args, **kwargs: Given.kwargs) -> Got:
+        from mlflow.exceptions import MlflowException
+
+        self.require_store()
+        try:
+            return ask(self, *args, **kwargs)
+        except MlflowException as error:
+            said = str(error).casefold()
+            for code, words in (("REGISTRY_LOCKED", _LOCKED), ("REGISTRY_GONE", _GONE)):
+                if any(word.casefold() in said for word in words):
+                    raise self.refused(code) from None
+            raise
+
+    return asked
+
+
 class Registry:
     """The tracking store and registry of one run folder: SQLite there, or the server that MLFLOW_TRACKING_URI names."""
 
@@ -34,14 +67,22 @@ class Registry:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # A server that is away is said within half a minute, not after minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         import mlflow
+
+        # It would print the trace of an error that is told below in a line.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
         self.run = run.resolve()
         self.run.mkdir(parents=True, exist_ok=True)
         given = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = given or f"sqlite:///{self.run / 'mlflow.db'}"
-        if not given:
-            _make_store(self.run / "mlflow.db")
+        self.store = None if given else self.run / "mlflow.db"
+        if self.store:
+            if not self.store.exists() and (self.run / changes.FILE).exists():
+                raise self.refused("REGISTRY_GONE")
+            _make_store(self.store)
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         if not given:
@@ -49,6 +90,29 @@ class Registry:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         self.client: MlflowClient = mlflow.MlflowClient(self.uri, self.uri)
 
+    def require_store(self) -> None:
+        """Raises: ContractError where the store of a run folder is not there, or another process holds it for long. A server is asked by the question itself."""
+        if self.store is None:
+            return
+        if not self.store.exists():
+            raise self.refused("REGISTRY_GONE")
+        try:
+            with closing(sqlite3.connect(self.store, timeout=WAIT_SECONDS, isolation_level=None)) as store:
+                store.execute("BEGIN IMMEDIATE")
+                store.execute("ROLLBACK")
+        except sqlite3.DatabaseError as error:
+            raise self.refused("REGISTRY_LOCKED" if "locked" in str(error) else "REGISTRY_GONE") from None
+
+    def refused(self, code: str) -> ContractError:
+        """The refusal, for the store by name or the server without what its address may hold of names and passwords."""
+        place = self.store or self.uri.partition("://")[0] + "://" + self.uri.partition("://")[2].rpartition("@")[2]
+        if code == "REGISTRY_LOCKED":
+            told = "must answer, found it locked by another process; wait for it or end it, then do this again"
+        else:
+            told = "must be there and answer, found that it does not; start its server, or put the file back from a copy (to begin anew, take another run folder)"
+        return ContractError(f"{code}: the registry {place} {told}: nothing was registered or promoted")
+
+    @answered
     def register(self, trained: Trained | TrainedSpace, data: str, key: str = "") -> str:
         """Track one trained task and register its model as challenger; give the version.
 
@@ -80,6 +144,7 @@ class Registry:
         self.client.set_registered_model_alias(name, CHALLENGER, version)
         return str(version)
 
+    @answered
     def kept(self, name: str, key: str) -> tuple[str, dict[str, Any]] | None:
         """The version that was registered for this key, challenger again, with its record; None where there is none that is whole."""
         from mlflow.artifacts import download_artifacts
@@ -105,20 +170,26 @@ class Registry:
                 if not has_version:
                     self.client.delete_run(run.info.run_id)
 
+    @answered
     def version_of(self, name: str, alias: str) -> str | None:
         """The version that an alias of a model points at, or None."""
         from mlflow.exceptions import MlflowException
 
         try:
             return str(self.client.get_model_version_by_alias(name, alias).version)
-        except MlflowException:
+        except MlflowException as error:
+            # Not every refusal says that there is none: a store that is locked or gone says nothing.
+            if error.error_code not in _NOT_FOUND:
+                raise
             return None
 
+    @answered
     def versions(self, name: str) -> list["ModelVersion"]:
         """All versions of a model, oldest first."""
         found = self.client.search_model_versions(f"name = '{name}'") if name.replace(".", "").replace("-", "").replace("_", "").isalnum() else []
         return sorted(found, key=lambda version: int(version.version))
 
+    @answered
     def model(self, name: str, version: str) -> SavedModel | Space:
         """Load a version's saved model or space, verified; nothing of MLflow's own loading is used, since that may run code.
 
@@ -138,6 +209,7 @@ class Registry:
         folder = manifests[0].parent
         return load_space(folder) if (folder / SPACE_FILE).exists() else load(folder)
 
+    @answered
     def promote(self, name: str, version: str, standing: str | None) -> None:
         """Point the champion alias at a version if it still points at `standing`, which the version was judged against; the alias moves in one step.
 

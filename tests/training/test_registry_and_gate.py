@@ -129,7 +129,7 @@ def test_the_gate_promotes_then_refuses_a_worse_recipe(registry, trained):
     assert registry.version_of(NAME, CHAMPION) == first.version
     registry.register(trained[0], "shop")
     assert gate.promote(registry, run, NAME).version == "3"
-    assert [(line["action"], line["from"], line["to"]) for line in changes.lines_of(run, NAME)] == [("promote", None, "1"), ("promote", "1", "3")]
+    assert [(line["action"], line["from"], line["to"]) for line in changes.lines_of(run, NAME)] == [("promote", None, "1"), ("refuse", "1", "2"), ("promote", "1", "3")]
     with pytest.raises(GateFailed, match=r"judged against \(1\), found 3; judge again"):
         registry.promote(NAME, "2", "1")
     assert gate.roll_back(registry, run, NAME).version == registry.version_of(NAME, CHAMPION) == "1"
