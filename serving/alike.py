@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from features.errors import UsageError, first_few
 from serving.withheld import Withheld
 from serving.words import Voice
+from training.space import likeness_of
 
 if TYPE_CHECKING:
-    from training.space import Likeness, Space
+    from training.space import Layout, Likeness, Space
 
 Array = NDArray[np.float64]
 MIN_SEEDS = 50
@@ -43,6 +45,21 @@ class Audience:
     fitted: "Likeness"
 
 
+@dataclass(frozen=True)
+class _Ranked:
+    """A list of seeds learned, and the base scored by it. Shape: (n,)."""
+
+    fitted: "Likeness"
+    scores: Array
+
+    @cached_property
+    def ordered(self) -> Array:
+        return np.sort(self.scores)
+
+    def likeness(self, rows: NDArray[np.int64]) -> Array:
+        return likeness_of(self.fitted, self.scores[rows])
+
+
 class SpaceBase:
     """A lookalike task's part of the base: the customers who may be ranked, laid out in the space once."""
 
@@ -57,8 +74,16 @@ class SpaceBase:
         self.row_of = {customer: row for row, customer in enumerate(self.ids)}
         # Who was a seed when the space was trained, as far as they are in the base.
         self.seed_ids = frozenset(seed_ids & self.row_of.keys())
-        self._fits: OrderedDict[str, Likeness] = OrderedDict()
+        # Customers of equal scores stand in the order of their ids, which is found once.
+        self._by_id = np.empty(len(self.ids), dtype=np.int64)
+        self._by_id[np.argsort(np.array(self.ids, dtype=str), kind="stable")] = np.arange(len(self.ids))
+        self._fits: OrderedDict[str, _Ranked] = OrderedDict()
         self._lock = Lock()
+
+    @cached_property
+    def layout(self) -> "Layout":
+        """The base along the space's components: what a new list of seeds is learned from."""
+        return self.space.lay_out(self.x)
 
     def audience(self, seeds: Sequence[str] | None = None, reach: int | None = None, similarity: float | None = None) -> Audience:
         """Who is like the seeds (those of training if None): the first `reach` customers, or all with at least that likeness.
@@ -72,22 +97,35 @@ class SpaceBase:
         example = self.space.example if seeds is None else None
         # The seeds of training taught already, also those who are no longer asked about.
         self._require(len(given), len(known), least=0 if example else MIN_SEEDS)
-        fitted = example or self._fit(known)
-        scores = self.space.scores(fitted, self.x)
+        ranked = self._ranked(known, example)
         # Seeds are known already, and who did not agree to marketing is in nobody's audience.
-        others = np.array([customer not in known for customer in self.ids], dtype=bool) & self.may_contact
+        others = self.may_contact.copy()
+        others[[self.row_of[customer] for customer in known]] = False
         if self.withheld and (gone := self.withheld.mask(self.task, self.ids)) is not None:
             others &= ~gone
-        order = np.flatnonzero(others)[np.lexsort((np.array(self.ids, dtype=object).astype(str)[others], -scores[others]))]
-        likeness = self.space.likeness(fitted, self.x)
-        rows = order[:reach] if reach is not None else order[likeness[order] >= float(similarity or 0.0)]
-        ranked = np.sort(scores)
-        percentiles = np.round(100.0 * np.searchsorted(ranked, scores[rows], side="right") / len(ranked), 1)
+        order = self._first(np.flatnonzero(others), ranked, reach, similarity)
+        likeness = ranked.likeness(order)
+        rows = order if reach is not None else order[likeness >= float(similarity or 0.0)]
+        likeness = likeness[:len(rows)]
+        percentiles = np.round(100.0 * np.searchsorted(ranked.ordered, ranked.scores[rows], side="right") / len(ranked.ordered), 1)
         days = int(self.space.task["windows"]["horizon_days"])
         expires = (datetime.fromisoformat(self.as_of) + timedelta(days=days)).isoformat().replace("+00:00", "Z")
-        curve = [{"reach": max(1, round(point["share"] * len(order))), "similarity": point["similarity"], "expected_lift": point["expected_lift"]} for point in fitted.curve]
+        n_others = int(others.sum())
+        curve = [
+            {"reach": max(1, round(point["share"] * n_others)), "similarity": point["similarity"], "expected_lift": point["expected_lift"]} for point in ranked.fitted.curve]
         return Audience(
-            self._id(known), expires, len(known), len(given) - len(known), rows, np.round(likeness[rows], 4), percentiles, curve, fitted)
+            self._id(known), expires, len(known), len(given) - len(known), rows, np.round(likeness, 4), percentiles, curve, ranked.fitted)
+
+    def _first(self, others: NDArray[np.int64], ranked: "_Ranked", reach: int | None, similarity: float | None) -> NDArray[np.int64]:
+        """Those of `others` who may be in the audience, most alike first. Nobody is put in order who cannot be in it."""
+        scores = ranked.scores[others]
+        if reach is not None and reach < len(others):
+            least = np.partition(scores, len(others) - reach)[len(others) - reach] if reach else np.inf
+            others = others[scores >= least]
+        elif similarity is not None:
+            others = others[ranked.likeness(others) >= similarity]
+        order = others[np.lexsort((self._by_id[others], -ranked.scores[others]))]
+        return order if reach is None else order[:reach]
 
     def members(self, audience: Audience, top: int = 0, language: str = "en") -> list[dict[str, Any]]:
         """What is handed out of each member, most alike first; with up to `top` reasons."""
@@ -130,16 +168,20 @@ class SpaceBase:
         if len(self.ids) - n_known < MIN_SEEDS:
             raise UsageError(f"an audience needs at least {MIN_SEEDS} customers beside its seeds, found {len(self.ids) - n_known} of {len(self.ids):,}; there is nobody to rank")
 
-    def _fit(self, known: frozenset[str]) -> "Likeness":
-        key = self._id(known)
+    def _ranked(self, known: frozenset[str], example: "Likeness | None") -> "_Ranked":
+        key = "" if example else self._id(known)
         with self._lock:
             if key not in self._fits:
-                is_seed = np.array([customer in known for customer in self.ids], dtype=bool)
-                self._fits[key] = self.space.fit(self.x, is_seed)
+                self._fits[key] = _Ranked(example, self.space.scores(example, self.x)) if example else _Ranked(*self.space.expand(self.layout, self._is_seed(known)))
                 if len(self._fits) > _KEPT:
                     self._fits.popitem(last=False)
             self._fits.move_to_end(key)
             return self._fits[key]
+
+    def _is_seed(self, known: frozenset[str]) -> NDArray[np.bool_]:
+        is_seed = np.zeros(len(self.ids), dtype=bool)
+        is_seed[[self.row_of[customer] for customer in known]] = True
+        return is_seed
 
     def _id(self, known: frozenset[str]) -> str:
         said = "\n".join([self.space.name, self.version, self.as_of, *sorted(known)])

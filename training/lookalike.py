@@ -28,9 +28,12 @@ from features.tasks import Task
 from training import metrics
 from training.backtest import rule_score
 from training.members import Matrix
+from training.priors import evaluated
 from training.reference import averages_of
 from training.saved_model import Column
-from training.space import RANKERS, SEED, Params, Space, make_space
+from training.seed_check import checked, selection
+from training.skew import skews
+from training.space import RANKERS, SEED, Params, Space, example_of, make_space
 from training.tables import columns_of, rows_of
 from training.train import PACKAGES
 
@@ -42,6 +45,7 @@ HELD_OUT_SHARE, MIN_HELD_OUT = 0.3, 25
 # A column that orders the population as a defining one does tells no more than the definition.
 COPY_CORRELATION = 0.95
 GRID_C, GRID_COMPONENTS, GRID_GROUPS = (0.003, 0.01, 0.03, 0.1), (6, 12, 20), (1, 2, 4)
+N_FOLDS = 4
 N_RANDOM = 5
 REACHES = (0.05, 0.10, 0.20)
 
@@ -86,11 +90,16 @@ def train_space(
     params, choice = choose(pool, columns)
     record = _judge(task, pool, Pool(rows.x, is_seed, held_out), every, columns, params)
     record |= {
+        "seed_check": checked(pool.x, is_seed, rows.as_ofs, columns, task.windows.horizon_days, task.seeds is not None and bool(task.seeds.event_kind)),
+        "selection": selection(pool.x[~held_out], is_seed[~held_out], columns),
         "kind": "lookalike", "question": task.question(), "rows": len(frame), "seeds": int(is_seed.sum()), "positives": int(is_seed.sum()),
         "base_rate": round(float(is_seed.mean()), 5), "split": split, "train_as_of": _stamps(rows.as_ofs[~held_out]), "test_as_of": _stamps(rows.as_ofs[held_out]),
         "winner": params.ranker, "params": asdict(params), "chosen_by": {"metric": "auc", "on": "train, four folds of customers", "candidates": choice},
         "excluded": why, "auc": None, "average_precision": None, "log_loss": None, "brier": None, "ece": None}
-    return TrainedSpace(_refit(dataset, task, pool, columns, params, record, features), record)
+    space = _refit(dataset, task, pool, columns, params, record, features)
+    record["skew"] = skews(frame, features, is_seed, space.scores(example_of(space), pool.x), columns)
+    space.card["skew"] = record["skew"]
+    return TrainedSpace(space, record)
 
 
 def write_population(
@@ -146,14 +155,15 @@ def pool_of(frame: "pd.DataFrame", columns: tuple[Column, ...]) -> Pool:
 def choose(pool: Pool, columns: tuple[Column, ...]) -> tuple[Params, dict[str, float]]:
     """Parameters and ranker by the area under the reach-recall curve of seeds left out in four folds; the held-out part is not looked at."""
     inside = np.flatnonzero(~pool.held_out)
-    fold = np.random.default_rng(SEED).permutation(len(inside)) % 4
+    fold = np.random.default_rng(SEED).permutation(len(inside)) % N_FOLDS
+    grounds = []
+    for i in range(N_FOLDS):
+        fit, ask = inside[fold != i], inside[fold == i]
+        space = make_space("", {}, columns, pool.x[fit], Params())
+        grounds.append((space, space.z(pool.x[fit]), pool.is_seed[fit], space.z(pool.x[ask]), pool.is_seed[ask]))
 
     def area(params: Params) -> float:
-        areas = []
-        for i in range(4):
-            fit, ask = inside[fold != i], inside[fold == i]
-            areas.append(_area(pool.is_seed[ask], _rank(pool, columns, params, fit, ask)))
-        return round(float(np.mean(areas)), 5)
+        return round(float(np.mean([_area(are_seeds, space.ranked(z, is_seed, asked, params)) for space, z, is_seed, asked, are_seeds in grounds])), 5)
 
     best_c = max(GRID_C, key=lambda c: area(Params("classifier", C=c)))
     grid = list(product(GRID_COMPONENTS, GRID_GROUPS))
@@ -171,7 +181,7 @@ def judged(pool: Pool, columns: tuple[Column, ...], params: Params) -> tuple[NDA
 
 def _rank(pool: Pool, columns: tuple[Column, ...], params: Params, fit: NDArray[np.int64], ask: NDArray[np.int64]) -> NDArray[np.float64]:
     space = make_space("", {}, columns, pool.x[fit], params)
-    return space.scores(space.fit(pool.x[fit], pool.is_seed[fit]), pool.x[ask])
+    return space.ranked(space.z(pool.x[fit]), pool.is_seed[fit], space.z(pool.x[ask]), params)
 
 
 def _judge(task: Task, pool: Pool, whole: Pool, every: tuple[Column, ...], columns: tuple[Column, ...], params: Params) -> dict[str, Any]:
@@ -182,6 +192,7 @@ def _judge(task: Task, pool: Pool, whole: Pool, every: tuple[Column, ...], colum
     rule, rule_scores = _best_rule(task, pool, columns)
     gain = metrics.gain(y, ours, rule_scores, w, metrics.lift_at(0.10))
     chance = _random_seeds(pool, columns, params, w)
+    instant = _instant(pool, columns)
     with_all, with_own = judged(whole, every, params)[1], metrics.lift_at(0.10)(y, ours, w)
     figures = _lifts(y, ours, w)
     return figures | {
@@ -190,9 +201,26 @@ def _judge(task: Task, pool: Pool, whole: Pool, every: tuple[Column, ...], colum
         "gain_over_rule": {"lift_at_10": gain["value"], "interval": gain["interval"]},
         "grade": "better than the rule" if gain["interval"][0] > 0 else "no better than the rule",
         "random_seed_lift": chance["lift"], "random_seed_interval": chance["interval"],
+        "instant": _lifts(y, instant, w), "unlabelled": evaluated(y, ours, w, *_left_out(pool, columns, params)),
         "with_excluded": {"lift_at_10": round(float(metrics.lift_at(0.10)(y, with_all, w)[0]), 4), "without": round(float(with_own[0]), 4)},
         "curve": [{"reach": share, "recall": _recall(y, ours, share), "rule_recall": _recall(y, rule_scores, share)} for share in np.linspace(0.05, 1, 20).round(2)],
     }
+
+
+def _instant(pool: Pool, columns: tuple[Column, ...]) -> NDArray[np.float64]:
+    """The held-out part ranked as a new list of seeds would rank it at once: no choice of ranker or parameters, from the components alone. Shape: (m,)."""
+    fit, ask = np.flatnonzero(~pool.held_out), np.flatnonzero(pool.held_out)
+    space = make_space("", {}, columns, pool.x[fit], Params())
+    return space.scores(space.expand(space.lay_out(pool.x[fit]), pool.is_seed[fit])[0], pool.x[ask])
+
+
+def _left_out(pool: Pool, columns: tuple[Column, ...], params: Params) -> tuple[NDArray[np.float64], Mask]:
+    """The training part's margins by the plain classifier, each customer left out of its own fit, and who is a seed there. Shape: (n,), (n,)."""
+    inside = np.flatnonzero(~pool.held_out)
+    fold, margins = np.random.default_rng(SEED).permutation(len(inside)) % N_FOLDS, np.empty(len(inside))
+    for i in range(N_FOLDS):
+        margins[fold == i] = _rank(pool, columns, replace(params, ranker="classifier"), inside[fold != i], inside[fold == i])
+    return margins, pool.is_seed[inside]
 
 
 def _lifts(y: NDArray[np.float64], scores: NDArray[np.float64], w: NDArray[np.float64]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ ranker told held-out seeds best. A `Likeness` is one set of seeds in a space: it
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.errors import ContractError
 from features.files import write_json
+from training import pu
 from training.members import Matrix, signed_log
 from training.saved_model import (
     Column,
@@ -33,11 +34,17 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SPACE_FILE = "space.json"
-Ranker = Literal["classifier", "similarity", "ensemble"]
-RANKERS: tuple[Ranker, ...] = ("classifier", "similarity", "ensemble")
+Ranker = Literal["classifier", "similarity", "ensemble", "bagging", "elkan_noto", "spies"]
+RANKERS: tuple[Ranker, ...] = ("classifier", "similarity", "ensemble", "bagging", "elkan_noto", "spies")
+# How the weights of a linear ranker are found; the ensemble's are the plain classifier's.
+LEARNERS = {"bagging": pu.bagging, "elkan_noto": pu.elkan_noto, "spies": pu.spies}
 # More of the population than this teaches a linear classifier nothing new, and audiences must be told in moments.
-POPULATION_CAP = 20_000
+POPULATION_CAP, EXPANDED_CAP = 20_000, 10_000
 SMALLEST_GROUP = 10
+# Directions of the population that are kept: a new list of seeds is learned from these alone, in moments.
+MOST_COMPONENTS = 48
+# Customers laid out and scored at a time: what is worked on stays small.
+LAID_OUT = 50_000
 SEED = 20260101
 _LEVELS = np.linspace(0.005, 0.995, 199)
 
@@ -57,7 +64,7 @@ class Likeness:
     """One set of seeds in a space; nothing in it is a single person's.
 
     Shape: `weights` (q,) of the classifier; `centres` (groups, d), unit vectors of the seeds' groups; `population` the quantiles of each ranker's
-    score in the population; `seeds` the quantiles of the place in the population of seeds that were left out when it was fitted;
+    score in the population (all linear rankers under "classifier"); `seeds` the quantiles of the place in the population of seeds that were left out when it was fitted;
     `curve` holds reach (a share of the population), the least likeness within it, and the expected lift there, by the same left-out seeds.
     """
 
@@ -70,8 +77,28 @@ class Likeness:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Customers along the components of a space, in 32 bits, and how long they are along those that similarity looks at. Shape: (n, components), (n,)."""
+
+    at: NDArray[np.float32]
+    lengths: NDArray[np.float32]
+
+    def scores(self, fitted: Likeness) -> Matrix:
+        """What the ranker ranks by; its weights are of the components. Shape: (n,)."""
+        weights, centres = fitted.weights.astype(np.float32), fitted.centres.astype(np.float32)
+        # All in one product: one pass over the layout.
+        each = np.zeros((self.at.shape[1], 1 + len(centres)), dtype=np.float32)
+        each[:, 0], each[:centres.shape[1], 1:] = weights, centres.T
+        told = (self.at @ each).astype(np.float64)
+        return combined(fitted, told[:, 0], told[:, 1:].max(axis=1) / self.lengths)
+
+
+@dataclass(frozen=True)
 class Space:
-    """Preparation and representation of a population. Shape: `means`, `spreads` (p,), `centre` (q,), `components` (q, d), q places of prepared columns."""
+    """Preparation and representation of a population. Shape: `means`, `spreads` (p,), `centre` (q,), `components` (q, d), q places of prepared columns.
+
+    The components are the whitened principal ones, the largest first; similarity looks at as many of them as the centres of its seeds have.
+    """
 
     name: str
     task: dict[str, Any]
@@ -103,25 +130,40 @@ class Space:
 
     def fit(self, x: Matrix, is_seed: NDArray[np.bool_], params: Params | None = None) -> Likeness:
         """Seeds against the rest of a population. Shape: x (n, p), is_seed (n,). The seeds' own scores come from three folds without them."""
-        params, z = params or self.params, self.z(x)
-        folds = np.random.default_rng(SEED).permutation(len(x)) % 3
-        left_out = np.full(len(x), np.nan)
-        for i in range(3):
-            part = folds != i
-            fitted = _fitted(z[part], is_seed[part], self.components, params)
-            # As places in the population, since a fit on fewer seeds has a smaller spread.
-            left_out[~part] = _place(fitted.population[params.ranker], _scores(fitted, z[~part], self.components))
-        likeness = _fitted(z, is_seed, self.components, params)
-        seeds = np.quantile(left_out[is_seed], _LEVELS)
-        return Likeness(**{**likeness.__dict__, "seeds": seeds, "curve": _curve(left_out, is_seed, seeds)})
+        few, params = sampled(is_seed), params or self.params
+        return learned(self.z(x[few]), is_seed[few], self.components[:, :params.n_components], params, _weight(is_seed))
+
+    def ranked(self, z: Matrix, is_seed: NDArray[np.bool_], asked: Matrix, params: Params) -> Matrix:
+        """Learn from some rows of `z`, with no places and no curve, and score others. Shape: (n, q), (n,), (m, q) -> (m,)."""
+        components = self.components[:, :params.n_components]
+        few = sampled(is_seed)
+        return _scores(_fitted(z[few], is_seed[few], components, params), asked, components)
 
     def scores(self, likeness: Likeness, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n,). What the chosen ranker ranks by."""
         return _scores(likeness, self.z(x), self.components)
 
+    def lay_out(self, x: Matrix) -> "Layout":
+        """Where customers stand along the components: made once, after which any list of seeds is learned and everybody ranked in moments. Shape: x (n, p)."""
+        at = np.empty((len(x), self.components.shape[1]), dtype=np.float32)
+        for begin in range(0, len(x), LAID_OUT):
+            rows = slice(begin, begin + LAID_OUT)
+            at[rows] = self.z(x[rows]) @ self.components
+        return Layout(at, np.maximum(np.linalg.norm(at[:, :self.params.n_components], axis=1), 1e-12))
+
+    def expand(self, layout: "Layout", is_seed: NDArray[np.bool_]) -> tuple[Likeness, Matrix]:
+        """Seeds of a new list against everybody who is laid out, with the parameters as they are: nothing is tuned. Shape: is_seed (n,) -> scores (n,).
+
+        The linear part learns from the components alone, so what it says of a customer is the same from the layout and from the features.
+        """
+        few = sampled(is_seed, EXPANDED_CAP)
+        within = np.eye(self.components.shape[1])[:, :self.params.n_components]
+        fitted = learned(layout.at[few].astype(np.float64), is_seed[few], within, self.params, _weight(is_seed, EXPANDED_CAP))
+        return replace(fitted, weights=self.components @ fitted.weights), layout.scores(fitted)
+
     def likeness(self, likeness: Likeness, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n,). The share of the seeds themselves that are less like the seeds, from 0 to 1."""
-        return np.clip(_place(likeness.seeds, _place(likeness.population[likeness.ranker], self.scores(likeness, x))), 0.0, 1.0)
+        return likeness_of(likeness, self.scores(likeness, x))
 
     def contributions(self, likeness: Likeness, x: Matrix) -> Matrix:
         """Shape: (n, p) -> (n, p). What each column adds to being like the seeds, in the ranker's own units, from an average customer's 0.
@@ -131,7 +173,7 @@ class Space:
         """
         z = self.z(x)
         parts = {"classifier": z * likeness.weights, "similarity": _cosine_parts(z, self.components, likeness.centres)}
-        shares = {name: 0.5 / _spread(likeness.population[name]) if likeness.ranker == "ensemble" else float(name == likeness.ranker) for name in parts}
+        shares = {name: 0.5 / _spread(likeness.population[name]) if likeness.ranker == "ensemble" else float(name == _part(likeness.ranker)) for name in parts}
         total = np.zeros((len(x), len(self.columns)))
         np.add.at(total.T, self.sources(), sum(shares[name] * part for name, part in parts.items()).T)  # type: ignore[union-attr]
         return total
@@ -195,7 +237,7 @@ def make_space(name: str, task: dict[str, Any], columns: tuple[Column, ...], x: 
     spreads = np.sqrt(np.where(known, (logs - means) ** 2, 0.0).sum(axis=0) / n_known)
     spreads[spreads < 1e-12] = 1.0
     z = prepared(x, columns, means, spreads)
-    n_components = max(1, min(params.n_components, z.shape[1], len(z) - 1))
+    n_components = max(1, min(max(params.n_components, MOST_COMPONENTS), z.shape[1], len(z) - 1))
     pca = PCA(n_components, svd_solver="covariance_eigh").fit(z)
     # Whitened: each direction counts alike, however many columns say the same.
     components = pca.components_.T / np.sqrt(np.maximum(pca.explained_variance_, 1e-9))
@@ -214,39 +256,78 @@ def prepared(x: Matrix, columns: tuple[Column, ...], means: Matrix, spreads: Mat
     return np.hstack(blocks)
 
 
+def sampled(is_seed: NDArray[np.bool_], most: int = POPULATION_CAP) -> NDArray[np.int64]:
+    """The rows that teach: all seeds, and of the others at most so many by lot."""
+    others = np.flatnonzero(~is_seed)
+    if len(others) > most:
+        others = np.random.default_rng(SEED).choice(others, most, replace=False)
+    return np.sort(np.r_[np.flatnonzero(is_seed), others])
+
+
+def _weight(is_seed: NDArray[np.bool_], most: int = POPULATION_CAP) -> float:
+    """How many of the others each of those sampled stands for."""
+    n = int((~is_seed).sum())
+    return n / min(n, most)
+
+
+def learned(z: Matrix, is_seed: NDArray[np.bool_], components: Matrix, params: Params, weight: float) -> Likeness:
+    """A ranker of some seeds, its places of seeds that were left out of three fits, and its curve. Shape: z (n, q), components (q, d)."""
+    folds = np.random.default_rng(SEED).permutation(len(z)) % 3
+    left_out = np.full(len(z), np.nan)
+    for i in range(3):
+        part = folds != i
+        fitted = _fitted(z[part], is_seed[part], components, params)
+        # As places in the population, since a fit on fewer seeds has a smaller spread.
+        left_out[~part] = _place(fitted.population[_part(params.ranker)], _scores(fitted, z[~part], components))
+    likeness = _fitted(z, is_seed, components, params)
+    seeds = np.quantile(left_out[is_seed], _LEVELS)
+    return replace(likeness, seeds=seeds, curve=_curve(left_out, is_seed, seeds, weight))
+
+
+def _part(ranker: str) -> str:
+    """What a ranker's scores are: of a linear one the margin."""
+    return ranker if ranker in ("similarity", "ensemble") else "classifier"
+
+
+def likeness_of(likeness: Likeness, scores: Matrix) -> Matrix:
+    """The share of the seeds that have lower scores. Shape: (n,)."""
+    return np.clip(_place(likeness.seeds, _place(likeness.population[_part(likeness.ranker)], scores)), 0.0, 1.0)
+
+
 def _fitted(z: Matrix, is_seed: NDArray[np.bool_], components: Matrix, params: Params) -> Likeness:
-    """Fit both rankers, seeds against (a sample of) the rest."""
+    """Fit the linear part and the groups of seeds."""
     from sklearn.cluster import KMeans
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    others = np.flatnonzero(~is_seed)
-    if len(others) > POPULATION_CAP:
-        others = np.sort(np.random.default_rng(SEED).choice(others, POPULATION_CAP, replace=False))
-    rows = np.r_[np.flatnonzero(is_seed), others]
     n_groups = max(1, min(params.n_groups, int(is_seed.sum()) // SMALLEST_GROUP))
-    with threadpool_limits(1, "blas"):
-        classifier = LogisticRegression(C=params.C, solver="newton-cholesky", tol=1e-8, max_iter=200).fit(z[rows], is_seed[rows])
+    # One thread, of BLAS and OpenMP alike: on a busy machine two wait for each other.
+    with threadpool_limits(1):
+        weights = LEARNERS.get(params.ranker, pu.plain)(z, is_seed, params.C)
         groups = KMeans(n_groups, n_init=4, random_state=SEED).fit(z[is_seed] @ components)
     centres = groups.cluster_centers_ / np.maximum(np.linalg.norm(groups.cluster_centers_, axis=1, keepdims=True), 1e-12)
-    weights = classifier.coef_[0]
-    margins, cosines = z[others] @ weights, _cosines(z[others], components, centres).max(axis=1)
+    margins, cosines = z[~is_seed] @ weights, _cosines(z[~is_seed], components, centres).max(axis=1)
     population = {"classifier": np.quantile(margins, _LEVELS), "similarity": np.quantile(cosines, _LEVELS)}
     ensemble = 0.5 * (_place(population["classifier"], margins) + _place(population["similarity"], cosines))
     return Likeness(params.ranker, weights, centres, {**population, "ensemble": np.quantile(ensemble, _LEVELS)}, np.array([]))
 
 
 def _scores(likeness: Likeness, z: Matrix, components: Matrix) -> Matrix:
-    if likeness.ranker == "classifier":
+    if _part(likeness.ranker) == "classifier":
         return z @ likeness.weights
-    similarity: Matrix = _cosines(z, components, likeness.centres).max(axis=1)
+    return combined(likeness, z @ likeness.weights, _cosines(z, components, likeness.centres).max(axis=1))
+
+
+def combined(likeness: Likeness, margins: Matrix, similarity: Matrix) -> Matrix:
+    """What the ranker ranks by, from its two parts. Shape: (n,)."""
     if likeness.ranker == "similarity":
         return similarity
-    return 0.5 * (_place(likeness.population["classifier"], z @ likeness.weights) + _place(likeness.population["similarity"], similarity))
+    if likeness.ranker == "ensemble":
+        return 0.5 * (_place(likeness.population["classifier"], margins) + _place(likeness.population["similarity"], similarity))
+    return margins
 
 
 def _cosines(z: Matrix, components: Matrix, centres: Matrix) -> Matrix:
-    at = z @ components
+    at = z @ components[:, :centres.shape[1]]
     cosines: Matrix = at @ centres.T / np.maximum(np.linalg.norm(at, axis=1, keepdims=True), 1e-12)
     return cosines
 
@@ -254,6 +335,7 @@ def _cosines(z: Matrix, components: Matrix, centres: Matrix) -> Matrix:
 def _cosine_parts(z: Matrix, components: Matrix, centres: Matrix) -> Matrix:
     """Shape: (n, q). The cosine with the nearest centre, split over the prepared places; rows add up to it."""
     nearest = _cosines(z, components, centres).argmax(axis=1)
+    components = components[:, :centres.shape[1]]
     lengths = np.maximum(np.linalg.norm(z @ components, axis=1, keepdims=True), 1e-12)
     parts: Matrix = z * (components @ centres.T).T[nearest] / lengths
     return parts
@@ -271,17 +353,17 @@ def _spread(quantiles: Matrix) -> float:
     return max(float(quantiles[-20] - quantiles[19]), 1e-9)
 
 
-def _curve(scores: Matrix, is_seed: NDArray[np.bool_], seeds: Matrix) -> list[dict[str, float]]:
-    """Reach against likeness and lift, over left-out scores: at each reach the least likeness, and seeds found against chance."""
+def _curve(scores: Matrix, is_seed: NDArray[np.bool_], seeds: Matrix, weight: float) -> list[dict[str, float]]:
+    """Reach against likeness and lift, over left-out scores: at each reach the least likeness, and seeds found against chance. `weight` is of each who is no seed."""
     order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(is_seed[order])
+    found, reached = np.cumsum(is_seed[order]), np.cumsum(np.where(is_seed[order], 1.0, weight))
     curve = []
     for share in (0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50, 0.70, 1.0):
-        k = max(1, round(share * len(scores)))
-        if found[k - 1] < SMALLEST_GROUP and share < 1:
+        k = int(np.searchsorted(reached, share * reached[-1] * (1 - 1e-12)))
+        if found[k] < SMALLEST_GROUP and share < 1:
             continue
-        similarity = float(np.clip(_place(seeds, scores[order[k - 1:k]]), 0, 1)[0])
-        curve.append({"share": share, "similarity": round(similarity, 4), "expected_lift": round(float(found[k - 1] / found[-1] / share), 3)})
+        similarity = float(np.clip(_place(seeds, scores[order[k:k + 1]]), 0, 1)[0])
+        curve.append({"share": share, "similarity": round(similarity, 4), "expected_lift": round(float(found[k] / found[-1] / share), 3)})
     return curve
 
 
