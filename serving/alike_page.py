@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import charts
+from serving.alike_list import said_of
 from serving.task_page import SMALLEST_GROUP
 from serving.words import Voice, percent
 
@@ -55,7 +56,10 @@ def page(base: "SpaceBase", info: "Info", voice: Voice) -> dict[str, Any]:
         "left_out": say(
             "alike_left_out", names=words["and_day"].join(labels.get(name, name) for name in card["excluded"]), with_all=f"{with_all['lift_at_10']:.2f}",
             without=f"{with_all['without']:.2f}") if card["excluded"] else "",
-        "rankers": [_ranker(words[name], said, name == card["winner"]) for name, said in card["rankers"].items()] + [_ranker(say("rule", rule=rule), card["rule"], False)],
+        "rankers": [
+            *(_ranker(words[name], said, name == card["winner"]) for name, said in card["rankers"].items()), _ranker(words["alike_instant"], card["instant"], False),
+            _ranker(say("rule", rule=rule), card["rule"], False)],
+        **said_of(card, labels, voice),
         "uses": [line.format(task=base.task, valid_until=data["valid_until"]) for line in words["alike_use"]], "not_uses": words["alike_not"],
         "made": say("made", model=space.name, version=base.version, fingerprint=card["fingerprint"][:12], as_of=data["as_of"]), "licence": card["licence"],
         "is_simulated": card.get("is_simulated", False)}

@@ -110,11 +110,25 @@ def _share(said: dict[str, Any] | None) -> str:
     return "none" if said is None else f"{said['value']:.3f} [{said['interval'][0]:.3f}, {said['interval'][1]:.3f}]"
 
 
+def _unlabelled(said: dict[str, Any]) -> Rows:
+    """What is known of a list of seeds and of the hidden positives, and where its audience is uneven."""
+    found, selection, check = said["unlabelled"], said["selection"], said["seed_check"]
+    corrected = f"{found['auc_corrected']:.4f}" if found["priors_agree"] else "not told: the estimates disagree"
+    uneven = [f"{one['attribute']} {group['group']} {group['skew']:.2f} times at {group['reach']:.0%}" for one in said["skew"] for group in one["uneven"]]
+    return [
+        ("AUC against everybody else, hidden positives among them", f"{found['auc_pu']:.4f} [{found['auc_pu_interval'][0]:.4f}, {found['auc_pu_interval'][1]:.4f}]"),
+        ("share of hidden positives, two estimates", "; ".join(f"{name.replace('_', ' ')} {one['value']:.3f}" for name, one in found["priors"].items())),
+        ("AUC corrected for them", corrected),
+        ("seeds drawn by lot among those like them", selection["verdict"] + (f" (AUC of selection {selection['auc']:.3f})" if selection["auc"] is not None else "")),
+        ("findings in the list of seeds", ", ".join(check["findings"]) or "none"), ("uneven in the audience", "; ".join(uneven) or "nothing beyond chance")]
+
+
 def _space_figures(said: dict[str, Any]) -> Rows:
     gain = said["gain_over_rule"]
     return [
         ("customers, seeds judged", f"{said['test_rows']:,}, {said['test_seeds']:,} ({'later' if said['split'] == 'later' else said['split']})"),
-        *_by_candidate({**said["rankers"], "rule": said["rule"]}, said["winner"]),
+        *_by_candidate({**said["rankers"], "a new list at once": said["instant"], "rule": said["rule"]}, said["winner"]),
+        *_unlabelled(said),
         (f"lift at 10% above the plain filter {said['rule']['name']}", f"{gain['lift_at_10']:+.2f} [{gain['interval'][0]:+.2f}, {gain['interval'][1]:+.2f}]"),
         ("lift at 10% of random seeds", f"{said['random_seed_lift']:.2f} [{said['random_seed_interval'][0]:.2f}, {said['random_seed_interval'][1]:.2f}]"),
         ("lift at 10% with what is left out", f"{said['with_excluded']['lift_at_10']:.2f}")]
