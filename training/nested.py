@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from training import metrics, recipes
 from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.leaks import best_column, ranked_by
+from training.members import LinearMember
 from training.metrics import Array
 from training.recipes import Fitted, Ground, Kind, Recipe, blended
 from training.saved_model import Column
@@ -30,8 +31,19 @@ OUTER, INNER = 5, 4
 MOST_TREES, MOST_BAGS = 1_000, 3
 # Weights of the trees in the blend that are tried out of fold.
 SHARES = (0.5, 0.25, 0.75)
+# How a time for learning is shared; what is left is for the fits out of fold and the last ones.
+SHARE_OF_TIME = {"lightgbm": 0.6, "logistic": 0.15}
 # What tuning sees of a large table: so many rows, so many cells (rows x columns), and half of the inner folds.
 TUNING_ROWS, TUNING_CELLS = 15_000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of learning beside the rows: how many trials, at most how many seconds for them, and columns in which the odds may only rise (1) or fall (-1)."""
+
+    trials: int = 20
+    seconds: float | None = None
+    monotone: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,22 +120,27 @@ def n_trials(rows: Rows, is_timed: bool, trials: int) -> int:
     return (len(outer_splits(rows, is_timed)) + 1) * (trials + max(1, trials // 2))
 
 
-def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, trials: int, storage: str, name: str, on_trial: OnTrial) -> Learned:
+def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial) -> Learned:
     """Tune both parts, calibrate on out-of-fold margins, choose by log loss, refit: all from these rows alone.
 
+    Trees keep what is declared monotone; the logistic regression, and a blend with it, are chosen only if its weights happen to.
     Several margins of the same recipe are pooled, so the calibrator knows the recipe, not one fit of it.
     """
     few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
     inner = inner_splits(few, is_timed)
     tuning = [(Ground(few.where(fit), columns, is_shared=True), few.where(held)) for fit, held in (inner if few is rows else inner[-2:])]
     params: dict[str, dict[str, Any]] = {}
-    for kind, first, suggest, n in (
-        ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, trials), ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, trials // 2)),
+    declared = {"monotone": wishes.monotone} if wishes.monotone else {}
+    for kind, first, suggest, n, fixed in (
+        ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, wishes.trials, declared),
+        ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, wishes.trials // 2), {}),
     ):
-        def loss(given: dict[str, Any], kind: Any = kind) -> float:
-            return float(np.mean([fitted_log_loss(Recipe(kind, given).fit_on(ground).margins(held.x), held.y) for ground, held in tuning]))
+        def loss(given: dict[str, Any], kind: Any = kind, fixed: dict[str, Any] = fixed) -> float:
+            return float(np.mean([fitted_log_loss(Recipe(kind, given | fixed).fit_on(ground).margins(held.x), held.y) for ground, held in tuning]))
 
-        params[kind], _ = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial())
+        seconds = None if wishes.seconds is None else wishes.seconds * SHARE_OF_TIME[kind]
+        params[kind], _ = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial(), seconds)
+        params[kind] |= fixed
 
     params["lightgbm"]["n_bags"] = max(1, min(MOST_BAGS, MOST_TREES // params["lightgbm"]["n_trees"]))
     splits = inner_splits(rows, is_timed)
@@ -135,10 +152,18 @@ def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, trials: int, 
     params["blend"], margins["blend"] = {"share_of_trees": share}, blends[share]
     calibrators = {kind: fit_platt(margin, y) for kind, margin in margins.items()}
     losses = {kind: fitted_log_loss(margin, y) for kind, margin in margins.items()}
-    winner = min(KINDS, key=lambda kind: losses[kind])
     fitted: dict[str, Fitted] = {kind: Recipe(kind, params[kind]).fit(rows, columns) for kind in PARTS}
+    allowed = KINDS if _is_monotone(fitted["logistic"], columns, wishes.monotone) else ("lightgbm",)
+    winner = min(allowed, key=lambda kind: losses[kind])
     fitted["blend"] = blended(fitted["lightgbm"], fitted["logistic"], share)
     return Learned(params, fitted, calibrators, losses, winner, calibrated(margins[winner], *calibrators[winner]), y)
+
+
+def _is_monotone(linear: Fitted, columns: tuple[Column, ...], monotone: dict[str, int]) -> bool:
+    """Whether the weights of a logistic regression have the signs declared."""
+    member = linear.members[0]
+    assert isinstance(member, LinearMember)
+    return all(member.weights[j] * monotone.get(column.name, 0) >= 0 for j, column in enumerate(columns))
 
 
 def _thinned(rows: Rows, most: int) -> Rows:

@@ -100,7 +100,9 @@ def fit_lightgbm(ground: Ground, params: dict[str, Any], bag: int = 0) -> Booste
     fixed = {
         "objective": "binary", "seed": SEED + bag, "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1, "bagging_freq": 1,
         "feature_pre_filter": False}
-    given = {k: v for k, v in params.items() if k not in ("n_trees", "n_bags")}
+    given = {k: v for k, v in params.items() if k not in ("n_trees", "n_bags", "monotone")}
+    if "monotone" in params:
+        given |= {"monotone_constraints": [params["monotone"].get(column.name, 0) for column in ground.columns], "monotone_constraints_method": "intermediate"}
     booster = library.train({**fixed, **given}, ground.bins, num_boost_round=params["n_trees"])
     return BoosterMember(booster.model_to_string())
 

@@ -19,10 +19,11 @@ from features.progress import Steps
 from training import recipes
 from training.flat import Field, Label, columns_of_inputs, date_form, inputs_of, is_number, label_of, moments, read_flat, typed, unread, written
 from training.leaks import suspects
-from training.nested import Learned, Split, figures, judge, learn, n_trials, outer_splits
+from training.nested import Learned, Split, Wishes, figures, judge, learn, n_trials, outer_splits
 from training.reference import band_cuts, drivers, reference_of
 from training.saved_model import Column, SavedModel, encoded
 from training.tables import Rows
+from training.threads import N_THREADS
 from training.tune import make_storage
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Asked:
     predictions: Path | None = None
     out: Path | None = None
     trials: int = 20
+    seconds: float | None = None
     drop: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Prepared:
     warnings: list[str]
     copies: int
     digest: str
+    monotone: dict[str, int]
 
     def encode(self, seen: NDArray[np.bool_]) -> tuple[Rows, tuple[Column, ...]]:
         """All rows as a matrix with the levels of the rows seen, and its columns."""
@@ -93,6 +98,9 @@ def train_table(asked: Asked) -> dict[str, Any]:
 
     is_timed = asked.time is not None
     splits = outer_splits(rows, is_timed)
+    # Every part and all rows are learned, so many at a time.
+    each = None if asked.seconds is None else asked.seconds * N_THREADS / (len(splits) + 1)
+    wishes = Wishes(asked.trials, each, table.monotone)
     _require_both(rows, splits[0], is_timed)
     says = f"tuning on {len(rows.y):,} rows x {len(columns)} columns, judged by {'the latest quarter' if is_timed else f'{len(splits)} held-out parts'}"
     bars, on_trial = _progress(steps, n_trials(rows, is_timed, asked.trials))
@@ -100,7 +108,7 @@ def train_table(asked: Asked) -> dict[str, Any]:
         storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((out / "optuna.db").resolve())
 
         def learn_on(i: int, fit: Rows, columns: tuple[Column, ...]) -> Learned:
-            return learn(fit, columns, is_timed, asked.trials, storage, f"table.{table.digest}.{i}", on_trial)
+            return learn(fit, columns, is_timed, wishes, storage, f"table.{table.digest}.{i}", on_trial)
 
         with steps.step("learn", says, bars):
             judged, final = judge(splits, table.encode, learn_on)
@@ -120,7 +128,8 @@ def prepare(asked: Asked) -> Prepared:
     import pandas as pd
 
     frame = read_flat(asked.file)
-    named = {"--label": [asked.label], "--id": [asked.id] if asked.id else [], "--time": [asked.time] if asked.time else [], "--drop": list(asked.drop)}
+    named = {"--label": [asked.label], "--id": [asked.id] if asked.id else [], "--time": [asked.time] if asked.time else [], "--drop": list(asked.drop),
+             "--increasing": list(asked.increasing), "--decreasing": list(asked.decreasing)}
     for option, names in named.items():
         lost = [name for name in names if name not in frame.columns]
         if lost:
@@ -153,8 +162,19 @@ def prepare(asked: Asked) -> Prepared:
     key = pd.util.hash_pandas_object(pd.DataFrame({"content": content, "y": y, "times": times, "ids": ids.astype(str)}), index=False).to_numpy()
     order = np.argsort(key, kind="stable")
     groups, copies = _groups(content[order], ids.iloc[order])
-    digest = hashlib.sha256(key[order].tobytes() + repr((label, fields, asked.time, recipes.SEED)).encode()).hexdigest()[:12]
-    return Prepared(inputs.iloc[order].reset_index(drop=True), y[order], groups, times[order], label, fields, dropped, warnings, copies, digest)
+    monotone = _monotone(asked, fields)
+    digest = hashlib.sha256(key[order].tobytes() + repr((label, fields, asked.time, recipes.SEED, *([monotone] if monotone else []))).encode()).hexdigest()[:12]
+    return Prepared(inputs.iloc[order].reset_index(drop=True), y[order], groups, times[order], label, fields, dropped, warnings, copies, digest, monotone)
+
+
+def _monotone(asked: Asked, fields: Sequence[Field]) -> dict[str, int]:
+    """The columns declared to raise (1) or lower (-1) the odds. Raises: UsageError for one that is no number or date."""
+    kinds = {field.name: field.kind for field in fields}
+    declared = dict.fromkeys(asked.increasing, 1) | dict.fromkeys(asked.decreasing, -1)
+    odd = [f"{name} ({kinds.get(name, 'left out')})" for name in declared if kinds.get(name) not in ("number", "date")]
+    if odd:
+        raise UsageError(f"--increasing and --decreasing must name columns of numbers or dates that are learned from, found {first_few(odd)}; correct them")
+    return declared
 
 
 def _groups(content: NDArray[Any], ids: "pd.Series") -> tuple[NDArray[np.object_], int]:
@@ -205,9 +225,12 @@ def _require_words(asked: Asked) -> None:
         raise UsageError(f"--predictions must end in .csv or .parquet, found {asked.predictions.name}; name it so")
     if asked.predictions and asked.predictions.resolve() in {asked.file.resolve(), asked.score.resolve() if asked.score else None}:
         raise UsageError(f"--predictions must be a file of its own, found {asked.predictions} among those to read; choose another name")
-    roles = [name for name in (asked.label, asked.id, asked.time, *asked.drop) if name]
+    if asked.seconds is not None and asked.seconds <= 0:
+        raise UsageError(f"--seconds must be more than 0, found {asked.seconds:g}; give for example --seconds 60")
+    roles = [name for name in (asked.label, asked.id, asked.time, *asked.drop, *asked.increasing, *asked.decreasing) if name]
     if len(set(roles)) < len(roles):
-        raise UsageError(f"--label, --id, --time and --drop must name different columns, found {first_few(sorted({r for r in roles if roles.count(r) > 1}))} twice; correct them")
+        twice = first_few(sorted({role for role in roles if roles.count(role) > 1}))
+        raise UsageError(f"--label, --id, --time, --drop, --increasing and --decreasing must name different columns, found {twice} twice; correct them")
 
 
 def _require_both(rows: Rows, split: Split, is_timed: bool) -> None:
@@ -257,7 +280,7 @@ def _record(asked: Asked, table: Prepared, rows: Rows, suspected: dict[str, str]
         "rows": len(rows.y), "positives": int(rows.y.sum()), "base_rate": round(float(rows.y.mean()), 5), "columns": {field.name: field.kind for field in table.fields},
         "dropped": table.dropped, "suspected_leaks": suspected, "copied_rows": table.copies, "groups": len(set(rows.customers)), "notes": table.warnings,
         "judged_by": {"kind": "time" if asked.time else "groups", "by": asked.time or asked.id, "splits": len(splits)}, "trials": asked.trials,
-        "packages": {name: version(name) for name in PACKAGES}}
+        "seconds_asked": asked.seconds, "monotone": table.monotone, "packages": {name: version(name) for name in PACKAGES}}
 
 
 def _saved(name: str, table: Prepared, rows: Rows, columns: tuple[Column, ...], final: Learned, record: dict[str, Any]) -> SavedModel:

@@ -34,9 +34,11 @@ def make_storage(path: Path) -> str:
 
 def tuned(
     storage: str, name: str, trials: int, first: dict[str, Any], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
-    on_trial: Callable[[int, float], None],
+    on_trial: Callable[[int, float], None], seconds: float | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Minimise `loss` over `trials` complete trials; give the best parameters and the history.
+
+    With `seconds`, no trial begins after so long, but one there is always; then the result depends on the machine.
 
     The study is kept in `storage` under `name`, which must name everything that the loss depends on. Trials already complete are not
     repeated; one whose process died is set aside. The sampler is seeded by the number of complete trials, so a study that was stopped
@@ -55,7 +57,10 @@ def tuned(
     is_file = storage.startswith("sqlite")
     failures = 0
     last_error: Exception | None = None
+    begin = time.monotonic()
     while (n_done := len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))) < trials and failures <= trials:
+        if n_done and seconds is not None and time.monotonic() - begin > seconds:
+            break
         running = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_at_work(trial, is_file) or _set_aside(study, trial)]
         if n_done + len(running) >= trials:
             # Others work on the last ones; should one of them die, it is begun anew.

@@ -6,7 +6,7 @@ from made_up import COLUMNS, made_up
 
 from training import nested
 from training.calibrate import fitted_log_loss
-from training.nested import MOST_TREES, SHARES, learn
+from training.nested import MOST_TREES, SHARES, Wishes, learn
 from training.recipes import FIRST_LIGHTGBM, Ground, Recipe, blended
 from training.tune import make_storage
 
@@ -18,7 +18,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def learned(rows, tmp_path_factory):
-    return learn(rows, COLUMNS, False, 2, make_storage(tmp_path_factory.mktemp("bags") / "optuna.db"), "t", lambda: None)
+    return learn(rows, COLUMNS, False, Wishes(2), make_storage(tmp_path_factory.mktemp("bags") / "optuna.db"), "t", lambda: None)
 
 
 def test_bags_are_averaged_and_differ_by_lot(rows):
@@ -53,7 +53,7 @@ def test_the_better_part_weighs_more(rows, tmp_path, monkeypatch, better):
         return whole(self, given if noise is None else given.__class__(given.x, noise.permutation(given.y), given.customers, given.as_ofs), columns)
 
     monkeypatch.setattr(nested.Recipe, "fit", spoiled)
-    found = learn(rows, COLUMNS, False, 1, make_storage(tmp_path / "optuna.db"), "t", lambda: None)
+    found = learn(rows, COLUMNS, False, Wishes(1), make_storage(tmp_path / "optuna.db"), "t", lambda: None)
     assert found.params["blend"]["share_of_trees"] == (0.75 if better == "lightgbm" else 0.25)
     assert SHARES[0] == 0.5, "among equals, the plain average"
     assert blended(found.fitted["lightgbm"], found.fitted["logistic"], 0.25).weights[-1] == 0.75

@@ -9,9 +9,10 @@ import pytest
 
 from training.__main__ import main
 from training.leaks import suspects
-from training.nested import inner_splits, outer_splits
+from training.nested import Wishes, inner_splits, learn, outer_splits
 from training.saved_model import load
 from training.table import Asked, prepare
+from training.tune import make_storage
 
 
 def people(n=600, seed=3, **more):
@@ -221,6 +222,9 @@ BAD = {
     "no trials": (people(), ["--trials", "0"], "TRIALS"),
     "score without predictions": (people(), ["--score", "b.csv"], "go together"),
     "predictions of no kind": (people(), ["--score", "b.csv", "--predictions", "p.txt"], "must end in"),
+    "no time": (people(), ["--seconds", "0"], "--seconds must be more"),
+    "a category that rises": (people(), ["--increasing", "plan"], r"--increasing and --decreasing.*plan \(category\)"),
+    "rises and falls": (people(), ["--increasing", "tenure", "--decreasing", "tenure"], "different columns"),
     "columns missing": (people(), ["--score", "few.csv", "--predictions", "p.csv"], "MISSING_COLUMN.*plan"),
 }
 
@@ -236,6 +240,37 @@ def test_bad_input_is_one_message_before_anything_is_written(case, tmp_path, mon
     with pytest.raises(LikenessError, match=message):
         door(monkeypatch, "a.csv", *([] if "--label" in words else ["--label", "left"]), *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "few.csv"]
+
+
+def learned(tmp_path, wishes, frame=None):
+    table = prepared(tmp_path, people(1500) if frame is None else frame)
+    rows, columns = table.encode(np.ones(len(table.y), dtype=bool))
+    trials = []
+    made = learn(rows, columns, False, wishes, make_storage(tmp_path / "optuna.db"), "t", lambda: trials.append(1))
+    return made, rows, [column.name for column in columns], len(trials)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_declared_to_rise_never_falls(tmp_path, sign):
+    made, rows, names, _ = learned(tmp_path, Wishes(2, monotone={"noise": sign}))
+    x = np.repeat(rows.x[:50], 40, axis=0)
+    x[:, names.index("noise")] = np.tile(np.linspace(-3, 3, 40), 50)
+    steps = np.diff(made.probabilities(made.winner, x).reshape(50, 40), axis=1) * sign
+    assert steps.min() >= -1e-12
+    assert made.params["lightgbm"]["monotone"] == {"noise": sign}
+
+
+def test_a_declaration_against_the_data_leaves_the_linear_part_out(tmp_path):
+    """The longer a customer, the less likely to leave; declared to rise, a logistic regression would fall all the same."""
+    (tmp_path / "free").mkdir()
+    free, _, names, _ = learned(tmp_path / "free", Wishes(1))
+    member = free.fitted["logistic"].members[0]
+    against = -int(np.sign(member.weights[names.index("tenure")]))
+    assert learned(tmp_path, Wishes(1, monotone={"tenure": against}))[0].winner == "lightgbm"
+
+
+def test_no_trial_begins_after_the_time(tmp_path):
+    assert learned(tmp_path, Wishes(30, seconds=1e-6))[3] == 2
 
 
 @pytest.mark.slow
