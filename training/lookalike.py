@@ -156,14 +156,10 @@ def choose(pool: Pool, columns: tuple[Column, ...]) -> tuple[Params, dict[str, f
     """Parameters and ranker by the area under the reach-recall curve of seeds left out in four folds; the held-out part is not looked at."""
     inside = np.flatnonzero(~pool.held_out)
     fold = np.random.default_rng(SEED).permutation(len(inside)) % N_FOLDS
-    grounds = []
-    for i in range(N_FOLDS):
-        fit, ask = inside[fold != i], inside[fold == i]
-        space = make_space("", {}, columns, pool.x[fit], Params())
-        grounds.append((space, space.z(pool.x[fit]), pool.is_seed[fit], space.z(pool.x[ask]), pool.is_seed[ask]))
+    grounds = [(_ground(pool, columns, inside[fold != i], inside[fold == i]), pool.is_seed[inside[fold == i]]) for i in range(N_FOLDS)]
 
     def area(params: Params) -> float:
-        return round(float(np.mean([_area(are_seeds, space.ranked(z, is_seed, asked, params)) for space, z, is_seed, asked, are_seeds in grounds])), 5)
+        return round(float(np.mean([_area(is_seed, ground.rank(params)) for ground, is_seed in grounds])), 5)
 
     best_c = max(GRID_C, key=lambda c: area(Params("classifier", C=c)))
     grid = list(product(GRID_COMPONENTS, GRID_GROUPS))
@@ -175,29 +171,51 @@ def choose(pool: Pool, columns: tuple[Column, ...]) -> tuple[Params, dict[str, f
 
 def judged(pool: Pool, columns: tuple[Column, ...], params: Params) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit on the part that is not held out; give the held-out part's truth and scores. Shape: (m,), (m,)."""
-    fit, ask = np.flatnonzero(~pool.held_out), np.flatnonzero(pool.held_out)
-    return pool.is_seed[ask].astype(np.float64), _rank(pool, columns, params, fit, ask)
+    fit, ask = _parts(pool)
+    return pool.is_seed[ask].astype(np.float64), _ground(pool, columns, fit, ask).rank(params)
 
 
-def _rank(pool: Pool, columns: tuple[Column, ...], params: Params, fit: NDArray[np.int64], ask: NDArray[np.int64]) -> NDArray[np.float64]:
-    space = make_space("", {}, columns, pool.x[fit], params)
-    return space.ranked(space.z(pool.x[fit]), pool.is_seed[fit], space.z(pool.x[ask]), params)
+@dataclass(frozen=True)
+class Ground:
+    """Customers to learn from and to ask about, laid out once for every ranker. Shape: z (n, q), is_seed (n,), asked (m, q)."""
+
+    space: Space
+    z: Matrix
+    is_seed: Mask
+    asked: Matrix
+
+    def rank(self, params: Params, is_seed: Mask | None = None) -> NDArray[np.float64]:
+        """Scores of those asked about. Shape: (m,)."""
+        return self.space.ranked(self.z, self.is_seed if is_seed is None else is_seed, self.asked, params)
+
+
+def _ground(pool: Pool, columns: tuple[Column, ...], fit: NDArray[np.int64], ask: NDArray[np.int64]) -> Ground:
+    space = make_space("", {}, columns, pool.x[fit], Params())
+    return Ground(space, space.z(pool.x[fit]), pool.is_seed[fit], space.z(pool.x[ask]))
+
+
+def _parts(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Who teaches, and who is held out."""
+    return np.flatnonzero(~pool.held_out), np.flatnonzero(pool.held_out)
 
 
 def _judge(task: Task, pool: Pool, whole: Pool, every: tuple[Column, ...], columns: tuple[Column, ...], params: Params) -> dict[str, Any]:
     """Read the held-out part, once: every ranker, the best plain filter found before, a random seed, and all columns for comparison."""
-    by_ranker = {ranker: judged(pool, columns, replace(params, ranker=ranker)) for ranker in RANKERS}
-    y, ours = by_ranker[params.ranker]
+    fit, ask = _parts(pool)
+    ground, y = _ground(pool, columns, fit, ask), pool.is_seed[ask].astype(np.float64)
+    by_ranker = {ranker: ground.rank(replace(params, ranker=ranker)) for ranker in RANKERS}
+    ours = by_ranker[params.ranker]
     w = metrics.resamples(np.arange(len(y)).astype(str).astype(object))
     rule, rule_scores = _best_rule(task, pool, columns)
     gain = metrics.gain(y, ours, rule_scores, w, metrics.lift_at(0.10))
-    chance = _random_seeds(pool, columns, params, w)
-    instant = _instant(pool, columns)
+    chance = _random_seeds(pool, ground, params, w)
+    # As a new list would be ranked at once: no choice of ranker or parameters, from the components alone.
+    instant = ground.space.scores(ground.space.expand(ground.space.lay_out(pool.x[fit]), pool.is_seed[fit])[0], pool.x[ask])
     with_all, with_own = judged(whole, every, params)[1], metrics.lift_at(0.10)(y, ours, w)
     figures = _lifts(y, ours, w)
     return figures | {
         "test_rows": len(y), "test_seeds": int(y.sum()), "lift_interval": figures["lift_at_10_interval"],
-        "rule": {"name": rule, **_lifts(y, rule_scores, w)}, "rankers": {ranker: _lifts(*pair, w) for ranker, pair in by_ranker.items()},
+        "rule": {"name": rule, **_lifts(y, rule_scores, w)}, "rankers": {ranker: _lifts(y, scores, w) for ranker, scores in by_ranker.items()},
         "gain_over_rule": {"lift_at_10": gain["value"], "interval": gain["interval"]},
         "grade": "better than the rule" if gain["interval"][0] > 0 else "no better than the rule",
         "random_seed_lift": chance["lift"], "random_seed_interval": chance["interval"],
@@ -207,19 +225,12 @@ def _judge(task: Task, pool: Pool, whole: Pool, every: tuple[Column, ...], colum
     }
 
 
-def _instant(pool: Pool, columns: tuple[Column, ...]) -> NDArray[np.float64]:
-    """The held-out part ranked as a new list of seeds would rank it at once: no choice of ranker or parameters, from the components alone. Shape: (m,)."""
-    fit, ask = np.flatnonzero(~pool.held_out), np.flatnonzero(pool.held_out)
-    space = make_space("", {}, columns, pool.x[fit], Params())
-    return space.scores(space.expand(space.lay_out(pool.x[fit]), pool.is_seed[fit])[0], pool.x[ask])
-
-
 def _left_out(pool: Pool, columns: tuple[Column, ...], params: Params) -> tuple[NDArray[np.float64], Mask]:
     """The training part's margins by the plain classifier, each customer left out of its own fit, and who is a seed there. Shape: (n,), (n,)."""
-    inside = np.flatnonzero(~pool.held_out)
+    inside, _ = _parts(pool)
     fold, margins = np.random.default_rng(SEED).permutation(len(inside)) % N_FOLDS, np.empty(len(inside))
     for i in range(N_FOLDS):
-        margins[fold == i] = _rank(pool, columns, replace(params, ranker="classifier"), inside[fold != i], inside[fold == i])
+        margins[fold == i] = _ground(pool, columns, inside[fold != i], inside[fold == i]).rank(replace(params, ranker="classifier"))
     return margins, pool.is_seed[inside]
 
 
@@ -251,16 +262,13 @@ def _best_rule(task: Task, pool: Pool, columns: tuple[Column, ...]) -> tuple[str
     return best, found[best][1][pool.held_out]
 
 
-def _random_seeds(pool: Pool, columns: tuple[Column, ...], params: Params, w: NDArray[np.float64]) -> dict[str, Any]:
+def _random_seeds(pool: Pool, ground: Ground, params: Params, w: NDArray[np.float64]) -> dict[str, Any]:
     """The negative control: as many customers drawn by lot, in each part, treated as seeds; the mean of a few draws should lift by about 1."""
     lifts = []
     for i in range(N_RANDOM):
         rng = np.random.default_rng([SEED, i])
-        fake = np.zeros(len(pool.x), dtype=bool)
-        for part in (pool.held_out, ~pool.held_out):
-            fake[rng.choice(np.flatnonzero(part), int(pool.is_seed[part].sum()), replace=False)] = True
-        y, scores = judged(replace(pool, is_seed=fake), columns, params)
-        lifts.append(metrics.lift_at(0.10)(y, scores, w))
+        fakes = [np.isin(np.arange(len(part)), rng.choice(len(part), int(pool.is_seed[part].sum()), replace=False)) for part in _parts(pool)[::-1]]
+        lifts.append(metrics.lift_at(0.10)(fakes[0].astype(np.float64), ground.rank(params, fakes[1]), w))
     mean = np.mean(lifts, axis=0)
     return {"lift": round(float(mean[0]), 4), "interval": metrics.interval(mean)}
 

@@ -64,7 +64,7 @@ def selection(x: Matrix, is_seed: Mask, columns: tuple[Column, ...]) -> dict[str
     is_doubtful = area[0] >= DOUBTFUL_AUC and interval[0] > 0.5
     return {
         "verdict": "doubtful" if is_doubtful else "no sign against it", "auc": round(float(area[0]), 4), "interval": interval,
-        "columns": [{"name": name, "auc": round(each[name], 4)} for name in strongest]}
+        "columns": [{"name": name, "auc": round(each[name], 4)} for name in strongest if is_doubtful]}
 
 
 def _tells_selection(column: Column) -> bool:
