@@ -228,9 +228,42 @@ def _one(
         trained = _trained(steps, dataset, plan, features, given, left_out, frame)
         with steps.step("register", f"registering {name}"):
             number, record = registry.register(trained, dataset.name, key), trained.record
-    record = {**record, "model": name, "version": number, "gate": _gate(registry, given, name, number)}
+    came = _matured(steps, registry, dataset, given, task.name) if plan.folds else []
+    record = {**record, "model": name, "version": number, "gate": _gate(registry, given, name, number), "matured": came}
     steps.say(f"  {_in_short(record)}; version {number}, gate {record['gate']}")
     return record
+
+
+def _matured(steps: Steps, registry: Any, dataset: "Dataset", given: Given, task: str) -> list[dict[str, Any]]:
+    """What came of the scores that this run folder's champions handed out before, now that their horizon is over: the only judgement on what was really served."""
+    from features.matured import matured, score_log
+    from features.tasks import Task
+    from training.registry import CHAMPION
+
+    log = score_log(given.run)
+    log = None if log is None else log[log["model"] == f"{dataset.name}.{task}"]
+    if log is None or log.empty:
+        return []
+    try:
+        told, _ = matured(dataset, log, lambda model, version: Task.from_json(registry.model(model, version).task))
+    except ContractError as error:
+        # An old version that is gone is no reason not to train a new one.
+        steps.say(f"  scores handed out before cannot be judged: {error}")
+        return []
+    champion = registry.version_of(f"{dataset.name}.{task}", CHAMPION)
+    for one in told:
+        one["is_champion"] = one["version"] == champion
+        steps.say(f"  {_came_in_short(one)}")
+    return told
+
+
+def _came_in_short(one: dict[str, Any]) -> str:
+    everybody = one["all"]
+    low, high = everybody["interval"] or (0, 0)
+    came = "too few or too many to be told" if everybody["actual"] is None else f"{everybody['actual']:,} ({100 * low:.1f} to {100 * high:.1f} %)"
+    return (
+        f"handed out by version {one['version']}{' (champion)' if one['is_champion'] else ''} as of {one['as_of'][:10]}: expected {everybody['expected']:,.0f} of "
+        f"{everybody['customers']:,} ({100 * everybody['expected_share']:.1f} %), came {came}" + ("" if one["auc"] is None else f", AUC {one['auc']:.3f}"))
 
 
 def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], frame: Any) -> Any:

@@ -9,9 +9,10 @@ import pytest
 
 from features.contracts import hold
 from features.errors import ContractError, UsageError
+from features.matured import wilson
 from features.sources import open_dataset
 from features.tasks import Eligibility, Task, WindowSpec
-from serving.outcomes import difference, outcomes, table_rows, wilson, write_outcomes
+from serving.outcomes import difference, outcomes, table_rows, write_outcomes
 from training.members import LinearMember
 from training.saved_model import Column, SavedModel
 
