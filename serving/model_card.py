@@ -64,7 +64,7 @@ def _figures(said: dict[str, Any]) -> Rows:
     return [
         ("rows, positives, customers judged", f"{said['test_rows']:,}, {said['test_positives']:,}, {said['test_customers']:,}"), *rows,
         (f"AUC above the rule {said['rule']['name']}", f"{gain['auc']:+.4f} [{gain['interval'][0]:+.4f}, {gain['interval'][1]:+.4f}]"),
-        ("mean predicted, observed", f"{said['mean_predicted']:.4f}, {said['mean_observed']:.4f}"),
+        *_strongest(said), ("mean predicted, observed", f"{said['mean_predicted']:.4f}, {said['mean_observed']:.4f}"),
         *_lines(said),
         ("expected calibration error; by chance alone", f"{said['ece']:.4f}; {said['ece_by_chance']['mean']:.4f}, at most {said['ece_by_chance']['percentile_95']:.4f} in 95%"),
         ("AUC of customers never met before", "not known" if said["auc_unseen_customers"] is None else f"{said['auc_unseen_customers']:.4f}"),
@@ -88,6 +88,14 @@ def _profit(said: dict[str, Any]) -> Rows:
         ("campaign, in the currency above", amounts), ("EMPC for each customer; share to call", f"{_share(found['empc'])}; {_share(found['empc_fraction'])}"),
         ("MPC for each customer; share to call", f"{_share(found['mpc'])}; {_share(found['mpc_fraction'])}"),
         ("EMPC of the rule; above it", f"{_share(found['rule']['empc'])}; {_share(found['gain_over_rule'])}")]
+
+
+def _strongest(said: dict[str, Any]) -> Rows:
+    """The strongest rule that was found before the test, sums of ranks and RFM cells among them; models registered earlier have none."""
+    if not (rule := said.get("strongest_rule")):
+        return []
+    low, high = rule["gain_over_it"]["interval"]
+    return [(f"AUC above the strongest of {rule['tried']} rules, {rule['name']} ({rule['auc']:.4f})", f"{rule['gain_over_it']['value']:+.4f} [{low:+.4f}, {high:+.4f}]")]
 
 
 def _stability(said: dict[str, Any]) -> Rows:

@@ -97,7 +97,7 @@ def _one(name: str, why: str, labels: NDArray[np.object_], is_seed: NDArray[np.b
             chance = np.sqrt((1 - share) / (share * len(rows_in))) if share else np.inf
             if ratio is not None and not UNEVEN[0] <= ratio <= UNEVEN[1] and abs(ratio - 1) > BEYOND_CHANCE * chance:
                 uneven.append({"group": row["group"], "reach": reach, "skew": round(ratio, 2)})
-    return {"attribute": name, "why": why, "groups": rows, "uneven": sorted(uneven, key=lambda one: -abs(np.log(max(one["skew"], 0.01))))[:3]}
+    return {"attribute": name, "why": why, "groups": rows, "uneven": sorted(uneven, key=lambda one: (one["group"] == "unknown", -abs(np.log(max(one["skew"], 0.01)))))[:3]}
 
 
 def _hidden(counts: NDArray[np.int64]) -> list[int | None]:

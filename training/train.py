@@ -21,6 +21,7 @@ from training.calibrate import calibrated, fit_platt, fitted_log_loss
 from training.folds import Folds, known_before
 from training.recipes import Fitted, Ground, Recipe
 from training.reference import band_cuts, bands_on, drivers, reference_of
+from training.rules import searched
 from training.saved_model import Column, SavedModel
 from training.stability import firm_bounds, refits, stability
 from training.sufficiency import Doubt, doubts, history_days_before, require_labels
@@ -156,7 +157,7 @@ def _judge(
         "gain_over_logistic": {
             "auc": metrics.gain(test.y, best.test_p, tests["logistic"].test_p, w), "log_loss": metrics.gain(test.y, best.test_p, tests["logistic"].test_p, w, metrics.log_loss)},
         "rules_before_test": rules_before, "rules_on_test": rules_on_test(rows, folds, task, columns, best.test_margins, w),
-        "rfm_rank_sum_auc": rank_sum_rule(rows, folds, columns, names, task),
+        "rfm_rank_sum_auc": rank_sum_rule(rows, folds, columns, names, task), "strongest_rule": searched(rows, folds, task, columns, best.test_margins, w),
         # A rule has no families: then it is told of the trees.
         "families": family_gains(tests["lightgbm"] if winner == "rule" else best, rows, folds, task, columns, w),
         "ablations": ablations(best.recipe, rows, folds, task, columns), "auc_unseen_customers": unseen_customers(best.recipe, rows, folds, task, columns),
