@@ -33,7 +33,7 @@ def searched(rows: Rows, folds: Folds, task: Task, columns: Sequence[Column], ou
     Shape: ours (m,) our ranking of the test block, w (b, m).
     """
     names = [column.name for column in columns]
-    alone = [j for j, name in enumerate(names) if not columns[j].is_category and (name in task.rules or name.startswith(ALSO))]
+    alone = [j for j, name in enumerate(names) if name in task.rules or name.startswith(ALSO)]
     early, late, known, test = rows.at(folds.train), rows.at((*folds.tune[-1], *folds.calibrate)), rows.at(folds.fit), rows.at(folds.test)
 
     def area(rule: Rule) -> float:
