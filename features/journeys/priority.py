@@ -5,7 +5,7 @@ with the part of the drop-off that people like these do not show elsewhere. A ra
 alike in what is known does not make them the same. docs/decisions/0016 says why both stand here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -204,12 +204,16 @@ def _some(places: Array, person: Array, most: int, rng: np.random.Generator) -> 
 def _entries(found: Sessions, since: datetime, horizon_days: int, scores: ir.Table | None, seed: int) -> Entries:
     """Take the sessions of the window out of the engine, each with what was known when it began and what followed."""
     until = found.until - timedelta(days=horizon_days)
-    told = _told(found, horizon_days, scores)
-    told = told.filter((told.start_at >= since) & (told.start_at < until) & (told.furthest > 0))
-    n = int(told.count().to_pyarrow().as_py())
+
+    def asked(sessions: ir.Table) -> ir.Table:
+        return sessions.filter((sessions.start_at >= since) & (sessions.start_at < until) & (sessions.furthest > 0))
+
+    n = int(asked(found.sessions).count().to_pyarrow().as_py())
     if n > MOST_TAKEN:
-        # By lot and by person, the same on every engine: the hash of a name decides.
-        told = told.filter((told.customer_id + str(seed)).hexdigest("md5").substr(0, 6) < f"{int(16**6 * MOST_TAKEN / n):06x}")
+        # By lot and by person, the same on every engine: the hash of a name decides. Nothing is worked out for the others.
+        drawn = (found.sessions.customer_id + str(seed)).hexdigest("md5").substr(0, 6) < f"{int(16**6 * MOST_TAKEN / n):06x}"
+        found = replace(found, sessions=found.sessions.filter(drawn))
+    told = asked(_told(found, horizon_days, scores))
     frame = told.drop("start_at").to_pyarrow().to_pandas().sort_values(KEY, ignore_index=True)
     frame = frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), "not told").astype(str) for name in PLACES})
     n_all = len(frame)

@@ -1,10 +1,10 @@
 """Clusters of habits: a mixture of normal distributions over how people shop; their number by what survives resampling, their names kept by whom they hold.
 
-docs/decisions/0018 says what was tried. A customer of whom too little is known belongs to none.
+docs/decisions/0018 says what was tried. A customer of whom too little is known to be sure belongs to none.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ HABITS = (
     "unit_price_median_365d_{currency}", "promoted_share_365d", "discount_share_365d", "session_seconds_mean_365d", "sessions_per_purchase_365d", "basket_lines_mean_365d",
     "evening_share_365d", "weekend_share_365d", "top_category_share_365d")
 MOST, FEWEST_HABITS = 5, 2
-# Of whom fewer baskets are known in the year, the habits are noise.
-FEWEST_BASKETS = 6
+# Clusters are found among those of whom so many baskets are known in the year. Everybody belongs to the one that is theirs with this chance, allowing for
+# what few baskets add to the spread of a habit; from MANY_BASKETS on, nothing.
+FEWEST_BASKETS, MANY_BASKETS = 6, 15
+SURE = .85
+ENOUGH = 30  # customers of so many baskets, to tell their spread
 NUMBERS = range(2, 10)
 # Two refits must agree so well (adjusted Rand) for a number of clusters to be taken.
 STABLE = .9
@@ -44,6 +47,7 @@ class Clusters:
     deviations: Array
     names: tuple[str, ...]
     stability: dict[int, float]
+    noise: Array  # what 1, 2, ... baskets add to the variance of each column; (MANY_BASKETS - 1, column)
 
     def numbers(self, portraits: pd.DataFrame) -> Array:
         """Columns as the mixture sees them: roots of what is never negative, standardised, without extremes."""
@@ -59,22 +63,29 @@ class Clusters:
             out[start:start + 100_000] = log.argmax(axis=1)
         return out
 
-    def assign(self, portraits: pd.DataFrame, is_known: Array) -> Array:
-        """The name of each one's cluster; NONE of whom too little is known."""
-        out = np.full(len(portraits), NONE, object)
-        if is_known.any():
-            out[is_known] = np.array(self.names, object)[self.place(portraits[is_known])]
+    def assign(self, portraits: pd.DataFrame, baskets: Array) -> Array:
+        """The name of the cluster that each one, of so many baskets, belongs to with a chance of SURE or more; NONE of whom too little is known for that."""
+        out, n = np.full(len(portraits), NONE, object), np.minimum(np.nan_to_num(baskets).astype(int), MANY_BASKETS)
+        noise = np.vstack([np.zeros((1, len(self.columns))), self.noise, np.zeros((1, len(self.columns)))])
+        x = self.numbers(portraits)
+        for start in range(0, len(x), 100_000):
+            part = slice(start, start + 100_000)
+            variance = self.deviations**2 + noise[n[part]][:, None, :]
+            log = -.5 * ((x[part, None, :] - self.means) ** 2 / variance + np.log(variance)).sum(axis=2) + np.log(self.weights)
+            chances = np.exp(log - log.max(axis=1, keepdims=True))
+            is_sure = (n[part] > 0) & (SURE * chances.sum(axis=1) <= 1)
+            out[part][is_sure] = np.array(self.names, object)[chances.argmax(axis=1)[is_sure]]
         return out
 
     def as_json(self) -> dict[str, Any]:
         """For the next run."""
-        arrays = {name: getattr(self, name).tolist() for name in ("filled", "centre", "spread", "weights", "means", "deviations")}
+        arrays = {name: getattr(self, name).tolist() for name in ("filled", "centre", "spread", "weights", "means", "deviations", "noise")}
         return {"columns": list(self.columns), "names": list(self.names), "stability": {str(k): v for k, v in self.stability.items()}, **arrays}
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> "Clusters":
         """The inverse of as_json."""
-        arrays = {name: np.array(said[name], float) for name in ("filled", "centre", "spread", "weights", "means", "deviations")}
+        arrays = {name: np.array(said[name], float) for name in ("filled", "centre", "spread", "weights", "means", "deviations", "noise")}
         return cls(tuple(said["columns"]), names=tuple(said["names"]), stability={int(k): v for k, v in said["stability"].items()}, **arrays)
 
 
@@ -107,7 +118,15 @@ def fit(portraits: pd.DataFrame, columns: Sequence[str], seed: int = 0, number: 
     names = tuple(_letters(i) for i in range(number))
     return Clusters(
         tuple(columns), filled, centre, spread, mixture.weights_[order], mixture.means_[order], np.sqrt(mixture.covariances_[order]), names,
-        {k: round(float(v), 4) for k, v in stability.items()})
+        {k: round(float(v), 4) for k, v in stability.items()}, np.zeros((MANY_BASKETS - 1, len(columns))))
+
+
+def with_noise(found: Clusters, portraits: pd.DataFrame, baskets: Array) -> Clusters:
+    """The same clusters, and what few baskets add to the variance of a habit: that among customers of so many baskets, less that among those of many."""
+    x, n = found.numbers(portraits), np.nan_to_num(baskets)
+    settled = x[n >= (MANY_BASKETS if (n >= MANY_BASKETS).sum() >= ENOUGH else FEWEST_BASKETS)]
+    rows = [x[n == k].var(axis=0) - settled.var(axis=0) if (n == k).sum() >= ENOUGH else np.zeros(x.shape[1]) for k in range(1, MANY_BASKETS)]
+    return replace(found, noise=np.maximum(np.array(rows), 0))
 
 
 def _mixture(x: Array, k: int, rng: np.random.Generator, n_starts: int) -> Any:
@@ -137,8 +156,6 @@ def with_names_of(found: Clusters, before: Clusters) -> Clusters:
 
     Alike is what overlaps as distributions (Bhattacharyya's coefficient): whom a cluster holds would mislead where many new customers come.
     """
-    from dataclasses import replace
-
     from scipy.optimize import linear_sum_assignment
 
     if found.columns != before.columns:

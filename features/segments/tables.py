@@ -100,7 +100,7 @@ def members(portraits: pd.DataFrame, money: str, clusters: Clusters | None) -> p
     if STAGE in portraits:
         out = out.assign(lifecycle=portraits[STAGE])
     if clusters is not None:
-        out = out.assign(cluster=clusters.assign(portraits, _known(portraits)))
+        out = out.assign(cluster=clusters.assign(portraits, portraits[FREQUENCY].to_numpy(float)))
     return out
 
 
@@ -118,7 +118,7 @@ def _cluster(out: Segments, now: pd.DataFrame, habits: list[str], before: Cluste
             baskets=FEWEST_BASKETS, found=told_number(len(known)))
     else:
         found = mixtures.fit(known, habits, seed, former=len(before.names) if before else 0)
-        found = mixtures.with_names_of(found, before) if before else found
+        found = mixtures.with_noise(mixtures.with_names_of(found, before) if before else found, now, now[FREQUENCY].to_numpy(float))
         out.clusters = found
         out.tables["stability"] = pd.DataFrame({"clusters": list(found.stability), "agreement_share": list(found.stability.values())})
         out.tables["tree"] = mixtures.tree(found)
@@ -163,6 +163,6 @@ def _describe(out: Segments, now: pd.DataFrame, money: str, habits: list[str]) -
             out.unavailable["revenue"] = note("revenue_needs", "it needs {n} customers with spend in the year", n=10 * FEWEST)
     n_none = int((out.members["cluster"] == mixtures.NONE).sum()) if "cluster" in out.members else 0
     if n_none:
-        out.notes.append(note("no_cluster", "{n} customers with fewer than {baskets} baskets in the year belong to no cluster: their habits are not known yet",
-                              n=told_number(n_none), baskets=FEWEST_BASKETS))
+        out.notes.append(note("no_cluster", "{n} customers belong to no cluster: they bought too seldom, or differ too little, for a chance of {sure} to be in one",
+                              n=told_number(n_none), sure=f"{mixtures.SURE:.0%}"))
     out.told["n_customers"] = len(now)

@@ -200,3 +200,14 @@ def test_the_order_of_rows_is_of_no_account(given):
         tables.append(priority(sessions_of(dataset, standard(kinds_in(dataset)[0])[0], UNTIL), datetime(2025, 12, 1), 28)[0])
     pd.testing.assert_frame_equal(*tables)
     assert len(tables[0]) == 3
+
+
+def test_of_too_many_sessions_those_of_some_people_are_taken_whole_and_known_as_before(counted, monkeypatch):
+    found = counted(*(session(f"a{i:02d}", "vb" if (i + day) % 3 else "v", day, channel="web") for i in range(40) for day in (0, 3, 9)))
+    whole = priorities._entries(found, datetime(2025, 12, 1), 28, None, 0)
+    monkeypatch.setattr(priorities, "MOST_TAKEN", 60)
+    some = priorities._entries(found, datetime(2025, 12, 1), 28, None, 0)
+    assert len(whole.person) == 120
+    assert 30 < len(some.person) < 90
+    assert set(np.bincount(some.person)) == {3}
+    assert sorted(np.unique(some.converts + 2 * (some.furthest > 1)).tolist()) == sorted(np.unique(whole.converts + 2 * (whole.furthest > 1)).tolist())

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from features.segments.clusters import NONE, Clusters, fit, tree, with_names_of
+from features.segments.clusters import FEWEST_BASKETS, MANY_BASKETS, NONE, Clusters, fit, tree, with_names_of, with_noise
 
 COLUMNS = ["a", "b", "c"]
 
@@ -36,12 +36,12 @@ def test_the_largest_comes_first_and_is_called_a(fitted):
     people, kind, found = fitted
     assert found.names == ("A", "B", "C", "D")
     assert list(found.weights) == sorted(found.weights, reverse=True)
-    assert (found.assign(people, np.ones(len(people), bool))[kind == 0] == "A").mean() > .95
+    assert (found.assign(people, np.full(len(people), MANY_BASKETS))[kind == 0] == "A").mean() > .95
 
 
 def test_names_are_kept_between_refits_on_resamples(fitted):
     people, _, found = fitted
-    everybody = np.ones(len(people), bool)
+    everybody = np.full(len(people), MANY_BASKETS)
     for seed in range(3):
         again = with_names_of(fit(people.sample(len(people), replace=True, random_state=seed), COLUMNS, seed + 1, number=4), found)
         assert (again.assign(people, everybody) == found.assign(people, everybody)).mean() > .9
@@ -53,16 +53,34 @@ def test_a_new_group_gets_a_name_that_nobody_had():
     before = fit(people, COLUMNS, number=4)
     now = with_names_of(fit(more, COLUMNS, number=5), before)
     assert set(now.names) == {"A", "B", "C", "D", "E"}
-    assert (now.assign(more, np.ones(len(more), bool))[kind == 4] == "E").mean() > .9
+    assert (now.assign(more, np.full(len(more), MANY_BASKETS))[kind == 4] == "E").mean() > .9
 
 
 def test_of_whom_too_little_is_known_belongs_to_none(fitted):
-    people, _, found = fitted
-    known = np.arange(len(people)) % 2 == 0
-    given = found.assign(people, known)
-    assert (given[~known] == NONE).all()
-    assert NONE not in given[known]
-    assert (found.assign(people, np.zeros(len(people), bool)) == NONE).all()
+    people, kind, found = fitted
+    given = found.assign(people, np.where(np.arange(len(people)) % 2, np.nan, MANY_BASKETS))
+    assert (given[1::2] == NONE).all()
+    assert (given[::2] != NONE).mean() > .98
+    assert (found.assign(people, np.zeros(len(people))) == NONE).all()
+    # Half way between two clusters nobody can be sure.
+    between = pd.DataFrame([((np.sqrt(people[kind == 0].mean()) + np.sqrt(people[kind == 3].mean())) / 2) ** 2])
+    assert found.assign(between, np.array([MANY_BASKETS])).tolist() == [NONE]
+
+
+def test_few_baskets_blur_habits_and_who_is_blurred_is_told_only_where_it_is_sure():
+    people, kind = crowd((900, 600, 500, 400), seed=3)
+    baskets = np.random.default_rng(4).integers(1, 30, len(people))
+    seen = (np.sqrt(people) + np.random.default_rng(5).normal(0, 2 / np.sqrt(baskets)[:, None], people.shape)).clip(0) ** 2
+    plain = fit(seen[baskets >= FEWEST_BASKETS], COLUMNS, number=4)
+    found = with_noise(plain, seen, baskets)
+    assert (found.noise[0] > found.noise[3]).all() and (found.noise >= 0).all()
+    few = baskets <= 2
+    told, rash = (one.assign(seen[few], baskets[few]) for one in (found, plain))
+    is_told, is_rash = told != NONE, rash != NONE
+    assert .05 < is_told.mean() < is_rash.mean()
+    assert adjusted_rand_score(kind[few][is_told], told[is_told]) > adjusted_rand_score(kind[few][is_rash], rash[is_rash]) + .1
+    again = Clusters.from_json(json.loads(json.dumps(found.as_json())))
+    assert (again.assign(seen, baskets) == found.assign(seen, baskets)).all()
 
 
 def test_the_same_people_are_clustered_the_same(fitted):
