@@ -1,6 +1,6 @@
 """Seeds: the example of a lookalike task, each customer once, at a moment before what made it a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -79,8 +79,8 @@ def require_seeds(name: str, n_seeds: int, n_all: int) -> None:
         raise ContractError(f"ALL_SEEDS: {name} needs at least {MIN_SEEDS} customers beside the seeds, found {n_all - n_seeds} of {n_all:,}; there is nobody to rank")
 
 
-def read_ids(path: Path) -> list[str]:
-    """The ids of a seed file: a column `customer_id`, or the only column of the file, with or without a header.
+def read_ids(path: Path, say: Callable[[str], None] | None = None) -> list[str]:
+    """The ids of a seed file, each once: a column `customer_id`, or the only column of the file, with or without a header. `say` is told of repeated ones.
 
     Raises: UsageError for a file that is missing or has several columns and none called customer_id.
     """
@@ -102,7 +102,11 @@ def read_ids(path: Path) -> list[str]:
         place = 0
     else:
         raise UsageError(f"--seeds needs a column customer_id, found {first_few(header)} in {path.name}; name the column of ids so")
-    return list(dict.fromkeys(row[place].strip() for row in lines if len(row) > place and row[place].strip()))
+    ids = [row[place].strip() for row in lines if len(row) > place and row[place].strip()]
+    once = list(dict.fromkeys(ids))
+    if say and len(once) < len(ids):
+        say(f"note: {len(ids) - len(once):,} of the {len(ids):,} ids in {path.name} stand there again; each counts once")
+    return once
 
 
 def _seeds_of(task: Task) -> Seeds:

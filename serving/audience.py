@@ -151,7 +151,7 @@ def _alike(space: SpaceBase, asked: Asked) -> "tuple[pd.DataFrame, int, int, tup
 
     if asked.band is not None:
         raise UsageError(f"{asked.task} has no bands, since it gives likeness and no probability; use --top, --share or --similarity")
-    seeds = read_ids(asked.seeds) if asked.seeds else None
+    seeds = read_ids(asked.seeds, print) if asked.seeds else None
     if seeds is not None:
         require_known(seeds, space)
     reach = asked.top or (max(1, round(asked.share * len(space.ids))) if asked.share is not None else None)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ENTRIES = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
 VALUES = {
     "data": "no-such-data", "trials": "7", "run": "no-such-run", "task": "churn", "as_of": "2017-10-01", "out": "no-such-out.parquet", "lang": "en",
-    "file": "no-such-file.csv", "label": "left"}
+    "file": "no-such-file.csv", "label": "left", "seeds": "no-such-seeds.csv", "top": "10"}
 
 
 @pytest.mark.parametrize("name", ENTRIES)

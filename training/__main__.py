@@ -74,7 +74,7 @@ def _run(given: argparse.Namespace) -> None:
     from training.run import Given, run_tasks
 
     one = getattr(given, "task", None)
-    seeds = read_ids(given.seeds) if given.seeds else None
+    seeds = read_ids(given.seeds, print) if given.seeds else None
     # A wrong name makes no run folder.
     raw_files(given.data)
     with locked(given.run, may_make=True):

@@ -94,6 +94,16 @@ def test_a_seed_file_is_read(text, tmp_path):
     assert read_ids(path) == ["1", "2"]
 
 
+def test_ids_that_stand_there_again_are_said(tmp_path):
+    path, said = tmp_path / "seeds.csv", []
+    path.write_text("customer_id\n7\n8\n7\n7\n")
+    assert read_ids(path, said.append) == ["7", "8"]
+    assert said == ["note: 2 of the 4 ids in seeds.csv stand there again; each counts once"]
+    path.write_text("7\n8\n")
+    read_ids(path, said.append)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize(("content", "word"), [(None, "found none at"), (b"", "found nothing"), (b"a,b\n1,2\n", "column customer_id"), ("客户".encode("gb18030"), "UTF-8")])
 def test_a_bad_seed_file_is_refused(content, word, tmp_path):
     path = tmp_path / "seeds.csv"
