@@ -45,7 +45,7 @@ def run_door(main: Callable[[], None]) -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # A full disk, a folder that may not be written: nothing is half-written, and no trace would help.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         print(f"error: a file must be written, found {error.strerror} at {error.filename or 'the run folder'}; make room or choose another folder", file=sys.stderr)
         sys.exit(2)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,25 @@ def written_whole(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_whole(path: Path) -> Iterator[Path]:
+    """Give a folder to write to; on success it becomes `path`, in place of one that stood there, on failure nothing is left and the old one stands.
+
+    Raises: whatever the writer raises, after the unfinished folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside, old = (path.with_name(f".{path.name}.{os.getpid()}{ending}") for ending in (".part", ".old.part"))
+    try:
+        aside.mkdir()
+        yield aside
+        if path.exists():
+            path.replace(old)
+        aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

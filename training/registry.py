@@ -33,15 +33,15 @@ _FIGURES = ("auc", "average_precision", "log_loss", "brier", "ece", "calibration
 # How long another process may hold the store of a run folder before it is said.
 WAIT_SECONDS = 5.0
 # How MLflow tells that its store does not answer, in words: it has one kind of error for all of it.
-_LOCKED, _GONE = ("database is locked",), (
-    "failed with exception", "unable to open database", "no such table", "not a database", "disk image is malformed", "disk I/O", "readonly database", "connection refused")
+_LOCKED, _FULL, _GONE = ("database is locked",), ("database or disk is full", "No space left", "File too large", "disk I/O"), (
+    "failed with exception", "unable to open database", "no such table", "not a database", "disk image is malformed", "readonly database", "connection refused")
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 Given = ParamSpec("Given")
 Got = TypeVar("Got")
 
 
 def answered(ask: "Callable[Concatenate[Registry, Given], Got]") -> "Callable[Concatenate[Registry, Given], Got]":
-    """A question to the registry that is refused with a code where its store is locked or gone; what does not answer must not pass for one without models."""
+    """A question to the registry that is refused with a code where its store is locked, full or gone; what does not answer must not pass for one without models."""
     @wraps(ask)
     def asked(self: "Registry", /, *args: Given.args, **kwargs: Given.kwargs) -> Got:
         from mlflow.exceptions import MlflowException
@@ -51,7 +51,7 @@ def answered(ask: "Callable[Concatenate[Registry, Given], Got]") -> "Callable[Co
             return ask(self, *args, **kwargs)
         except MlflowException as error:
             said = str(error).casefold()
-            for code, words in (("REGISTRY_LOCKED", _LOCKED), ("REGISTRY_GONE", _GONE)):
+            for code, words in (("REGISTRY_LOCKED", _LOCKED), ("REGISTRY_FULL", _FULL), ("REGISTRY_GONE", _GONE)):
                 if any(word.casefold() in said for word in words):
                     raise self.refused(code) from None
             raise
@@ -108,6 +108,8 @@ class Registry:
         place = self.store or self.uri.partition("://")[0] + "://" + self.uri.partition("://")[2].rpartition("@")[2]
         if code == "REGISTRY_LOCKED":
             told = "must answer, found it locked by another process; wait for it or end it, then do this again"
+        elif code == "REGISTRY_FULL":
+            told = "must have room to write, found none; make room, then do this again"
         else:
             told = "must be there and answer, found that it does not; start its server, or put the file back from a copy (to begin anew, take another run folder)"
         return ContractError(f"{code}: the registry {place} {told}: nothing was registered or promoted")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import ContractError
-from features.files import sha256, write_json, written_whole
+from features.files import folder_whole, sha256, write_json, written_whole
 from training.members import BoosterMember, LinearMember, Matrix, Member
 
 if TYPE_CHECKING:
@@ -112,18 +112,19 @@ class SavedModel:
         return [BANDS[(p >= low) + (p >= high)] for p in probabilities.tolist()]
 
     def save(self, folder: Path) -> None:
-        """Write the model, golden rows with their expected scores, and a SHA-256 manifest of both."""
+        """Write the model, golden rows with their expected scores, and a SHA-256 manifest of both; whole, in place of a model that stood there."""
         files = {f"member{i}.{'txt' if isinstance(m, BoosterMember) else 'json'}": m for i, m in enumerate(self.members)}
-        for name, member in files.items():
-            with written_whole(folder / name) as aside:
-                aside.write_text(member.to_text(), encoding="utf-8")
-        write_json(folder / "model.json", {
-            "format": FORMAT, "name": self.name, "task": self.task, "columns": [asdict(c) for c in self.columns], "schema_hash": self.schema_hash(),
-            "members": list(files), "weights": self.weights, "calibrator": {"slope": self.slope, "intercept": self.intercept},
-            "band_cuts": self.band_cuts, "reference": self.reference, "card": self.card})
         golden = golden_rows(self.columns, self.reference.get("quantiles", {}))
-        write_json(folder / "golden.json", {"rows": as_json_rows(golden), "expected": self.probabilities(golden).tolist()})
-        write_manifest(folder)
+        with folder_whole(folder) as aside_folder:
+            for name, member in files.items():
+                with written_whole(aside_folder / name) as aside:
+                    aside.write_text(member.to_text(), encoding="utf-8")
+            write_json(aside_folder / "model.json", {
+                "format": FORMAT, "name": self.name, "task": self.task, "columns": [asdict(c) for c in self.columns], "schema_hash": self.schema_hash(),
+                "members": list(files), "weights": self.weights, "calibrator": {"slope": self.slope, "intercept": self.intercept},
+                "band_cuts": self.band_cuts, "reference": self.reference, "card": self.card})
+            write_json(aside_folder / "golden.json", {"rows": as_json_rows(golden), "expected": self.probabilities(golden).tolist()})
+            write_manifest(aside_folder)
 
 
 def load(folder: Path) -> SavedModel:

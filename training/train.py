@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -27,7 +26,7 @@ from training.stability import firm_bounds, refits, stability
 from training.sufficiency import Doubt, doubts, history_days_before, require_labels
 from training.tables import Rows, columns_of, rows_of
 from training.threads import side_by_side
-from training.tune import make_storage, tuned
+from training.tune import study_storage, tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +107,7 @@ def _declared_loss(task: Task, margins: metrics.Array, y: metrics.Array) -> floa
 def _tune(
     dataset: Dataset, task: Task, rows: Rows, folds: Folds, columns: tuple[Column, ...], run: Path, trials: int, on_trial: OnTrial,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((run / "optuna.db").resolve())
+    storage = study_storage(run)
     blocks = [
         (Ground(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), columns, is_shared=True), rows.at(block)) for block in folds.tune]
     # A campaign's amounts change what a ranking is worth, not which one is learned.

@@ -2,10 +2,12 @@
 
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from training.recipes import SEED
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 _WORKER = "worker"
@@ -32,6 +35,21 @@ def make_storage(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def study_storage(run: Path) -> str:
+    """Where the studies of a run are kept: the address that LIKENESS_OPTUNA_STORAGE names, else a file of the run folder.
+
+    Raises: UsageError for a server whose driver is not installed.
+    """
+    address = os.environ.get("LIKENESS_OPTUNA_STORAGE")
+    if not address:
+        return make_storage((run / "optuna.db").resolve())
+    # SQLAlchemy would take an older driver by the plain name.
+    address = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", address)
+    if address.startswith("postgresql+psycopg://") and find_spec("psycopg") is None:
+        raise UsageError("NO_DRIVER: LIKENESS_OPTUNA_STORAGE names a PostgreSQL server, which needs psycopg, found none; install it: pip install -r requirements-extra.lock")
+    return address
+
+
 def tuned(
     storage: str, name: str, trials: int, first: dict[str, Any], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
     on_trial: Callable[[int, float], None], seconds: float | None = None,
@@ -44,17 +62,53 @@ def tuned(
     repeated; one whose process died is set aside. The sampler is seeded by the number of complete trials, so a study that was stopped
     goes on as if it had not been. A trial that raises or gives NaN fails, and the study goes on.
     Several processes may work on one study, and end it together with exactly `trials`; then the order, and so the result, is theirs.
-    Raises: UsageError for a study of another kind under the same name.
+    Raises: UsageError for a study of another kind under the same name, and for a database that does not answer.
     """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    database = _database(storage)
+    try:
+        study = optuna.create_study(storage=database, study_name=name, load_if_exists=True)
+        return _tuned(study, storage.startswith("sqlite"), trials, first, suggest, loss, on_trial, seconds)
+    finally:
+        # A server keeps a place for each connection until it is closed.
+        database.remove_session()
+        database.engine.dispose()
+
+
+def _database(storage: str) -> "RDBStorage":
+    """Open the database of studies, and make its tables where there are none. Raises: UsageError where it does not answer."""
+    import optuna
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    for tries_left in reversed(range(10)):
+        try:
+            return optuna.storages.RDBStorage(storage)
+        except OperationalError as error:
+            why = str(error.orig).strip().splitlines()[-1]
+            raise UsageError(
+                f"STUDIES_GONE: LIKENESS_OPTUNA_STORAGE must name a database that answers, found: {why}; start it or correct the address; what is complete there is kept") from None
+        except (IntegrityError, ProgrammingError):
+            # Two processes made the same table at once (seen at a server): the other's will be there in a moment.
+            if not tries_left:
+                raise
+            time.sleep(0.3)
+    raise AssertionError("the last try returns or raises")
+
+
+def _tuned(
+    study: "Study", is_file: bool, trials: int, first: dict[str, Any], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
+    on_trial: Callable[[int, float], None], seconds: float | None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The same on an open study."""
     import optuna
     from optuna.trial import TrialState
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     if study.directions != [optuna.study.StudyDirection.MINIMIZE]:
         found = ", ".join(direction.name.lower() for direction in study.directions)
-        raise UsageError(f"OTHER_OBJECTIVE: the study {name} must minimise one loss, found one to {found} under its name; name another database in LIKENESS_OPTUNA_STORAGE")
-    is_file = storage.startswith("sqlite")
+        raise UsageError(
+            f"OTHER_OBJECTIVE: the study {study.study_name} must minimise one loss, found one to {found} under its name; name another database in LIKENESS_OPTUNA_STORAGE")
     failures = 0
     last_error: Exception | None = None
     begin = time.monotonic()
@@ -92,7 +146,7 @@ def tuned(
             study.tell(trial, state=TrialState.FAIL)
             failures += 1
     if not n_done:
-        raise RuntimeError(f"none of {failures} trials of {name} gave a finite loss") from last_error
+        raise RuntimeError(f"none of {failures} trials of {study.study_name} gave a finite loss") from last_error
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     # Numbered by place: a trial that was cut off took a number with it.
     history = [{"trial": i, "loss": trial.value, **trial.params} for i, trial in enumerate(complete)]
