@@ -90,6 +90,20 @@ def test_the_most_alike_come_first_and_kin_are_found(base, seeds):
     assert not {base.ids[row] for row in found.rows} & set(seeds)
 
 
+def test_the_first_are_those_of_the_whole_order_and_equals_stand_by_id(space_of):
+    frame = people()
+    x = _encoded(frame)
+    x[100:400] = x[100]
+    base = SpaceBase("lookalike", space_of, "1", frame["customer_id"], x, AS_OF)
+    seeds = frame["customer_id"][:60].tolist()
+    everybody = [base.ids[row] for row in base.audience(seeds, reach=900).rows]
+    scores = base.space.scores(base.audience(seeds, reach=1).fitted, x)
+    expected = sorted((i for i in range(60, 900)), key=lambda i: (-round(float(scores[i]), 9), base.ids[i]))
+    assert everybody == [base.ids[i] for i in expected]
+    for reach in (1, 7, 333, 839):
+        assert [base.ids[row] for row in base.audience(seeds, reach=reach).rows] == everybody[:reach]
+
+
 def test_f42_an_audience_leaves_the_withheld_out_and_is_written_down(run, client_of, seeds, tmp_path, monkeypatch):
     monkeypatch.setattr(withheld, "_SECONDS_BETWEEN_LOOKS", 0.0)
     loaded, mine = open_base(run), Withheld(tmp_path)
