@@ -100,9 +100,14 @@ def _session(work: Path) -> "SparkSession":
     except Exception as error:  # Py4J raises what it likes
         said = log.read_text(errors="replace").strip().splitlines()
         raise UsageError(f"--engine spark must be able to start Spark, found: {(said or [str(error)])[-1]}; see SPARK_MASTER, JAVA_HOME and spark-defaults.conf") from None
-    room = Path(__file__).parent
-    session.sparkContext.addPyFile(shutil.make_archive(str(work / "code"), "zip", room.parent, room.name))
+    send_room(session, Path(__file__).parent)
     return session
+
+
+def send_room(session: "SparkSession", room: Path) -> None:
+    """Send a room's code to the workers. The archive stays until the session ends: a worker that begins later fetches it then."""
+    work = Path(session.sparkContext.getConf().get("spark.sql.warehouse.dir", "")).parent
+    session.sparkContext.addPyFile(shutil.make_archive(str(work / room.name), "zip", room.parent, room.name))
 
 
 def _master() -> str:
@@ -156,7 +161,7 @@ def spread(past: Timelines, portray: "Callable[[pa.Table, pa.Table], pa.Table]",
 
     engine = past.events.get_backend()
     # Written first: what two frames have in common Spark cannot tell apart.
-    cells, events = (_frame(engine.create_table(gen_name("past"), table)) for table in (past.cells, past.events))
+    cells, events = (frame_of(engine.create_table(gen_name("past"), table)) for table in (past.cells, past.events))
     session = events.sparkSession
     n_parts = max(4 * session.sparkContext.defaultParallelism, events.count() // most_rows + 1)
     asked, told = (frame.withColumn("part", functions.col("person") % n_parts).repartition(n_parts, "part").groupBy("part") for frame in (cells, events))
@@ -179,9 +184,13 @@ def _portrayed(portray: "Callable[[pa.Table, pa.Table], pa.Table]", asked: "pa.T
 
 def batches_of(table: ir.Table) -> "pa.RecordBatchReader":
     """A table's rows in its order as Arrow batches; a partition is fetched when its turn comes."""
+    return frame_batches(frame_of(table))
+
+
+def frame_batches(frame: "DataFrame") -> "pa.RecordBatchReader":
+    """The same of a frame of Spark's."""
     import pyarrow as pa
 
-    frame = _frame(table)
     schema = _without_zone(frame.limit(0).toArrow()).schema
 
     def fetched() -> "Iterator[pa.RecordBatch]":
@@ -202,7 +211,8 @@ def _sealed(batches: "Iterable[pa.RecordBatch]") -> "Iterable[pa.RecordBatch]":
         yield pa.record_batch({"sealed": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
 
 
-def _frame(table: ir.Table) -> "DataFrame":
+def frame_of(table: ir.Table) -> "DataFrame":
+    """An expression as a frame of Spark's own."""
     engine: Any = table.get_backend()
     # Asked for no row, Ibis makes the tables of memory known to the engine.
     table.limit(0).to_pyarrow()

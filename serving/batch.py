@@ -1,7 +1,9 @@
 """The batch door: fresh scores with reasons for everybody a task asks about, and the log of scores handed out."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from serving.withheld import Pseudonyms
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from features.dataset import Dataset
 
@@ -32,6 +35,23 @@ def score(task: str, data: str, out_file: Path, run: Path, pseudonyms: bool = Fa
     Grain: customer that the task asks about, highest probability first.
     Raises: UsageError, ContractError before anything is written.
     """
+    dataset, served = opened(task, data, out_file, run)
+    from features.base import write_base
+
+    write_base(dataset, run)
+    base = load_base(run, read_info(run), {task: served[task]})
+    if task in base.spaces:
+        table = alike(base.spaces[task])
+        write_table(named(table, run) if pseudonyms else table, out_file)
+        return table
+    table = with_reasons(base.tasks[task])
+    write_table(named(table, run) if pseudonyms else table, out_file)
+    append_log(base.tasks[task], run)
+    return table
+
+
+def opened(task: str, data: str, out_file: Path, run: Path) -> "tuple[Dataset, dict[str, Champion]]":
+    """What is to be scored, held against its contract, and the champions of its tasks. Raises: UsageError, ContractError."""
     if out_file.suffix not in (".parquet", ".csv"):
         raise UsageError(f"--out must end in .parquet or .csv, found {out_file.name}; name it so")
     if not run.is_dir():
@@ -51,18 +71,7 @@ def score(task: str, data: str, out_file: Path, run: Path, pseudonyms: bool = Fa
             f"{dataset.name}.{task} needs a champion in {run}, found none; train it, then promote it: "
             f"python -m training train {task} --data {data} --run {run}")
     _require_features(dataset, served)
-    from features.base import write_base
-
-    write_base(dataset, run)
-    base = load_base(run, read_info(run), {task: served[task]})
-    if task in base.spaces:
-        table = alike(base.spaces[task])
-        write_table(named(table, run) if pseudonyms else table, out_file)
-        return table
-    table = with_reasons(base.tasks[task])
-    write_table(named(table, run) if pseudonyms else table, out_file)
-    append_log(base.tasks[task], run)
-    return table
+    return dataset, served
 
 
 def alike(space: SpaceBase) -> "pd.DataFrame":
@@ -121,23 +130,33 @@ def append_log(task: TaskBase, run: Path) -> Path:
     import pyarrow.parquet as pq
 
     table = scores(task).sort_values("customer_id", kind="stable")
-    n, as_of = len(table), datetime.fromisoformat(task.as_of).replace(tzinfo=None)
-    logged = pa.table({
-        "customer_id": pa.array(table["customer_id"].tolist(), pa.string()), "task": pa.array([task.task] * n, pa.string()),
-        "model": pa.array([task.model.name] * n, pa.string()), "version": pa.array([task.version] * n, pa.string()),
-        "as_of": pa.array([as_of] * n, pa.timestamp("us")), "probability": pa.array(table["probability"].tolist(), pa.float64()),
-        "band": pa.array(table["band"].tolist(), pa.string())})
-    stem = re.sub(r"[^\w.-]", "_", f"{task.model.name}.v{task.version}.{as_of:%Y-%m-%d}")
-    number = 1
-    while True:
-        path = run / "scores" / f"{stem}{'' if number == 1 else f'.{number}'}.parquet"
+    columns = (pa.array(table["customer_id"].tolist(), pa.string()), pa.array(table["probability"].tolist(), pa.float64()), pa.array(table["band"].tolist(), pa.string()))
+    logged = log_rows(task.task, task.model.name, task.version, task.as_of, *columns)
+    for path in log_files(run, task.model.name, task.version, task.as_of):
         if not path.exists():
             with written_whole(path) as aside:
                 pq.write_table(logged, aside)
             return path
         if pq.read_table(path).equals(logged):
             return path
-        number += 1
+    raise AssertionError("there is always another number")
+
+
+def log_rows(task: str, model: str, version: str, as_of: str, ids: "pa.Array", probabilities: "pa.Array", bands: "pa.Array") -> "pa.Table":
+    """Rows of the log of scores. Grain: customer. Units: probability; `as_of` is naive UTC."""
+    import pyarrow as pa
+
+    n, moment = len(ids), datetime.fromisoformat(as_of).replace(tzinfo=None)
+    return pa.table({
+        "customer_id": ids, "task": pa.array([task] * n, pa.string()), "model": pa.array([model] * n, pa.string()), "version": pa.array([version] * n, pa.string()),
+        "as_of": pa.array([moment] * n, pa.timestamp("us")), "probability": probabilities, "band": bands})
+
+
+def log_files(run: Path, model: str, version: str, as_of: str) -> Iterator[Path]:
+    """The files of the log that scores of a version at a moment may stand in, the first one first."""
+    stem = re.sub(r"[^\w.-]", "_", f"{model}.v{version}.{as_of[:10]}")
+    for number in count(1):
+        yield run / "scores" / f"{stem}{'' if number == 1 else f'.{number}'}.parquet"
 
 
 def _require_features(dataset: "Dataset", served: dict[str, Champion]) -> None:
@@ -167,8 +186,12 @@ def write_table(table: "pd.DataFrame", path: Path, for_spreadsheets: bool = Fals
         if path.suffix == ".parquet":
             table.to_parquet(aside, index=False)
         else:
-            safe = {name: [_safe(cell) for cell in table[name]] for name in table.columns if not _is_number(table[name])}
-            table.assign(**safe).to_csv(aside, index=False, encoding="utf-8-sig" if for_spreadsheets else "utf-8")
+            safe(table).to_csv(aside, index=False, encoding="utf-8-sig" if for_spreadsheets else "utf-8")
+
+
+def safe(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The same rows with texts that no spreadsheet runs."""
+    return table.assign(**{name: [_safe(cell) for cell in table[name]] for name in table.columns if not _is_number(table[name])})
 
 
 def _is_number(column: "pd.Series[float]") -> bool:

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,28 +42,42 @@ class Pseudonyms:
         return hmac.digest(self._key, customer.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Who must not be scored, as a list said at one moment."""
+
+    names: frozenset[str] = frozenset()
+    pseudonyms: Pseudonyms | None = None
+
+    def among(self, customers: Sequence[str]) -> frozenset[int]:
+        """The places of those who are listed."""
+        if self.pseudonyms is None or not self.names:
+            return frozenset()
+        return frozenset(i for i, customer in enumerate(customers) if self.pseudonyms.of(customer) in self.names)
+
+
 class Withheld:
     """Who must not be scored, as the run's list says now."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / FILE
-        self._names: frozenset[str] = frozenset()
-        self._pseudonyms: Pseudonyms | None = None
+        self._listed = Listed()
         self._stamp: tuple[int, int] | None = None
         self._looked = -_SECONDS_BETWEEN_LOOKS
         self._masks: dict[str, tuple[tuple[int, int] | None, NDArray[np.bool_]]] = {}
 
     def among(self, customers: Sequence[str]) -> frozenset[int]:
         """The places of those who must not be scored. Raises: ContractError where the list cannot be read: then nobody may be."""
+        return self.now().among(customers)
+
+    def now(self) -> Listed:
+        """The list as it is now. Raises: ContractError where it cannot be read."""
         self._look()
-        if not self._names or self._pseudonyms is None:
-            return frozenset()
-        return frozenset(i for i, customer in enumerate(customers) if self._pseudonyms.of(customer) in self._names)
+        return self._listed
 
     def mask(self, name: str, customers: Sequence[str]) -> NDArray[np.bool_] | None:
         """As `among`, for a long list that stays the same: worked out once for each change. None where nobody is withheld."""
-        self._look()
-        if not self._names:
+        if not self.now().names:
             return None
         if name not in self._masks or self._masks[name][0] != self._stamp:
             mask = np.zeros(len(customers), dtype=bool)
@@ -77,14 +92,14 @@ class Withheld:
         try:
             said = self.path.stat()
         except FileNotFoundError:
-            self._names, self._stamp, self._looked = frozenset(), None, now
+            self._listed, self._stamp, self._looked = Listed(), None, now
             return
         if (stamp := (said.st_mtime_ns, said.st_ino)) != self._stamp:
-            self._pseudonyms = Pseudonyms(self.path.parent)
+            pseudonyms = Pseudonyms(self.path.parent)
             key_id, *names = _lines(self.path)
-            if key_id != self._pseudonyms.key_id:
-                raise ContractError(f"{FILE} was written with the key {key_id}, found {self._pseudonyms.key_id}; give LIKENESS_PSEUDONYM_KEY as it was then")
-            self._names, self._stamp = frozenset(names), stamp
+            if key_id != pseudonyms.key_id:
+                raise ContractError(f"{FILE} was written with the key {key_id}, found {pseudonyms.key_id}; give LIKENESS_PSEUDONYM_KEY as it was then")
+            self._listed, self._stamp = Listed(frozenset(names), pseudonyms), stamp
         self._looked = now
 
 

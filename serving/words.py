@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,8 @@ from features.notes import Note
 if TYPE_CHECKING:
     from training.saved_model import Column
 
-_FOLDER = Path(__file__).parent / "words"
+# Not a path of the file system: on Spark's workers this room is an archive.
+_FOLDER = files("serving") / "words"
 LANGUAGES = ("en", "zh")
 _WITHOUT_MINOR_UNITS = {"JPY", "KRW", "VND", "CLP", "ISK"}
 _BETWEEN = re.compile(r"(?<=[\u4e00-\u9fff])(?=[0-9A-Za-z])|(?<=[0-9A-Za-z%])(?=[\u4e00-\u9fff])")
@@ -37,7 +38,7 @@ def base_words(language: str) -> dict[str, Any]:
 @cache
 def _notes(language: str) -> dict[str, Any]:
     path = _FOLDER / f"notes.{language}.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def told(text: str, language: str, names: Mapping[str, str] | None = None) -> tuple[str, str]:

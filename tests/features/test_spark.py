@@ -2,17 +2,23 @@
 
 import os
 import sys
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given as given_values
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from features import spark
 from features.__main__ import main
+from features.base import write_base
 from features.contracts import hold
 from features.engine import write_table
 from features.errors import UsageError, run_door
@@ -26,6 +32,14 @@ from features.sources import open_dataset
 from features.tags.declared import DEFAULT, read_tags
 from features.tags.evaluate import plan, statements, tagged
 from features.tags.told import coverage, pairs
+from serving.batch import with_reasons
+from serving.champions import Champion
+from serving.scoring import load_base, read_info
+from serving.spark_scores import ranks_in, score_on_spark
+from serving.withheld import Withheld, withhold
+from training.members import BoosterMember, lightgbm
+from training.reference import averages_of
+from training.saved_model import Column, SavedModel
 
 AS_OFS = [datetime(2024, 6, 1), datetime(2024, 8, 1)]
 
@@ -189,6 +203,49 @@ def test_segments_of_workers_are_those_of_the_process(both):
     assert_equal(told.members, found.members)
     for name, table in told.tables.items():
         assert_equal(table, found.tables[name])
+
+
+def booster(frame: pd.DataFrame, task) -> SavedModel:
+    """A model of some of these features that learned nothing in particular, with categories, averages and bands."""
+    names = [name for name in frame.columns if name not in ("customer_id", "may_contact") and not name.startswith("eligible_")]
+    kinds = {name: frame[name].dtype.kind in "iufb" for name in names[::8]}
+    columns = tuple(Column(name, "behaviour", "", name, name, is_category=not is_number, levels=() if is_number else tuple(sorted(frame[name].dropna().unique())[:5]))
+                    for name, is_number in kinds.items())
+    blank = SavedModel("demo.churn", asdict(task), columns, (), (), 0.9, -0.2, (0.3, 0.6))
+    x = blank.encode(frame)
+    y = np.random.default_rng(1).random(len(x)) < 0.5
+    library = lightgbm()
+    how = {"objective": "binary", "num_leaves": 7, "min_data_in_leaf": 3, "min_data_in_bin": 1, "num_threads": 1, "seed": 1, "verbose": -1}
+    member = BoosterMember(library.train(how, library.Dataset(x, y.astype(int), params={"verbose": -1}), 30).model_to_string())
+    return replace(blank, members=(member,), weights=(1.0,), reference=averages_of(columns, x, {"all": np.ones(len(x), dtype=bool)}))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_scores_of_workers_are_those_of_the_process(both, tmp_path):
+    on_duckdb, on_spark = both
+    task = next(one for one in on_duckdb.tasks if one.kind == "churn")
+    write_base(on_duckdb, tmp_path)
+    frame = pd.read_parquet(tmp_path / "features" / "base.parquet")
+    withhold(tmp_path, [frame.loc[frame[f"eligible_{task.name}"], "customer_id"].iloc[0]])
+    model = booster(frame, task)
+    base = load_base(tmp_path, read_info(tmp_path), {task.name: Champion(model, "3")})
+    told = with_reasons(base.tasks[task.name])
+    scored = score_on_spark(on_spark, task, model, "3", Withheld(tmp_path).now())
+    assert scored.n == len(told) > 20 and told["probability"].nunique() > 10 and (told["reason_3"] != "").any()
+    pd.testing.assert_frame_equal(scored.told().read_all().to_pandas(), told, check_dtype=False, check_exact=True)
+    logged = scored.logged().read_all().to_pandas()
+    pd.testing.assert_frame_equal(logged, told.sort_values("customer_id", ignore_index=True)[list(logged)], check_dtype=False, check_exact=True)
+
+
+@given_values(st.lists(st.sampled_from([round(i / 97, 3) for i in range(98)]), min_size=1, max_size=3000))
+@settings(max_examples=50, deadline=None)
+def test_ranks_by_steps_are_those_by_counting(values):
+    probabilities = np.array(values)
+    ordered = np.sort(probabilities)
+    counted = (100.0 * ordered.searchsorted(probabilities, side="right") / len(ordered)).round(1)
+    ranks = ranks_in(probabilities)
+    assert (ranks.of(probabilities) == counted).all() and len(ranks.edges) <= 1001
 
 
 @pytest.mark.slow
