@@ -46,7 +46,7 @@ class Watcher:
 
     def look(self) -> bool:
         """Look once; give whether something was exchanged. Raises nothing that a candidate, the registry or the base can cause."""
-        base = self.state.base
+        base, begun = self.state.base, time.monotonic()
         try:
             info = read_info(self.run)
             versions = champion_versions(self.run, info.data, info.tasks)
@@ -69,7 +69,7 @@ class Watcher:
                 self._refuse(task, version, "it does not fit the base")
                 continue
             base, has_changed = fresh, True
-            swapped(task, "exchanged")
+            swapped(task, "exchanged", time.monotonic() - begun)
             self.log.info("%s is served in version %s now", task, version)
         stamp = self._base_stamp()
         if has_changed or stamp == self._stamp:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("features", "one_customer", "identity", "probable", "journeys", "serving", "tags", "explain", "lookalike")
+NAMES = ("audience", "features", "one_customer", "identity", "probable", "journeys", "serving", "soak", "tags", "explain", "lookalike")
 OUT = Path("out/bench")
 
 

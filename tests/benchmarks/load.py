@@ -22,17 +22,17 @@ def load(port: int, path: str, bodies: list[str], seconds: float, connections: i
     return told
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time on one connection that is kept."""
+class Connection(asyncio.Protocol):
+    """One request at a time on one connection that is kept. `answered` is told the connection, the status (0: it broke off), the seconds and the body."""
 
     def __init__(self, answered: Any) -> None:
-        self.answered, self.parts, self.left, self.began = answered, b"", -1, 0.0
+        self.answered, self.parts, self.began, self.is_asking = answered, b"", 0.0, False
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def ask(self, raw: bytes, began: float) -> None:
-        self.began = began
+        self.began, self.is_asking = began, True
         self.transport.write(raw)
 
     def data_received(self, data: bytes) -> None:
@@ -44,24 +44,30 @@ class _Connection(asyncio.Protocol):
         place = head.index(b"content-length:") + 15
         length = int(head[place:].split(b"\r\n", 1)[0])
         if len(self.parts) >= end + 4 + length:
-            status, self.parts = int(head[9:12]), b""
-            self.answered(self, status, time.perf_counter() - self.began)
+            status, body, self.parts, self.is_asking = int(head[9:12]), self.parts[end + 4:], b"", False
+            self.answered(self, status, time.perf_counter() - self.began, body)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.answered(self, 0, time.perf_counter() - self.began)
+        self.answered(self, 0, time.perf_counter() - self.began, b"")
+
+
+def raws_of(path: str, bodies: list[str]) -> list[bytes]:
+    """Requests as they go over the wire."""
+    raws = []
+    for body in bodies:
+        raw = body.encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+        raws.append(head.encode() + raw)
+    return raws
 
 
 async def _run(said: dict[str, Any]) -> dict[str, Any]:
-    raws = []
-    for body in said["bodies"]:
-        raw = body.encode()
-        head = f"POST {said['path']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
-        raws.append(head.encode() + raw)
+    raws = raws_of(said["path"], said["bodies"])
     loop, latencies, failures, sent = asyncio.get_running_loop(), [], {}, 0
     begin = time.perf_counter()
     end, rate, free, waiting = begin + said["seconds"], said["rate"], deque(), deque()
 
-    def answered(connection: _Connection, status: int, seconds: float) -> None:
+    def answered(connection: Connection, status: int, seconds: float, _: bytes) -> None:
         nonlocal sent
         if status == 200:
             latencies.append(seconds)
@@ -78,7 +84,7 @@ async def _run(said: dict[str, Any]) -> dict[str, Any]:
         else:
             free.append(connection)
 
-    connections = [(await loop.create_connection(lambda: _Connection(answered), "127.0.0.1", said["port"]))[1] for _ in range(said["connections"])]
+    connections = [(await loop.create_connection(lambda: Connection(answered), "127.0.0.1", said["port"]))[1] for _ in range(said["connections"])]
     begin = time.perf_counter()
     end = begin + said["seconds"]
     if rate is None:
