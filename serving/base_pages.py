@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import ContractError, UsageError
+from serving.standing import SEGMENTS, write_tags
 from serving.words import Voice
 from serving.words import told as told_in
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from features.segments.tables import Segments
     from serving.scoring import Base
 
-# Beside the run's other files: a file of tags of one's own, and the clusters whose names are kept.
-TAGS, SEGMENTS = "tags.toml", "segments"
+# Beside the run's other files: a file of tags of one's own. (In `segments/` stand the clusters whose names are kept.)
+TAGS = "tags.toml"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class BaseTold:
 
 
 def count(run: Path, base: "Base") -> BaseTold | None:
-    """Segments, tags and journeys of the run's clean tables at the moment of its base; nothing where the run has kept none."""
+    """Segments, tags and journeys of the run's clean tables at the moment of its base; nothing where the run has kept none.
+
+    Who stands where is written beside, for profiles: `segments/`, `tags/`.
+    """
     from features.journeys.tables import Asked, journeys
     from features.kept import clean_tables
     from features.segments.door import clusters_before, write
@@ -98,6 +102,7 @@ def _tags(run: Path, base: "Base", dataset: Any, as_of: datetime) -> tuple[list[
     declared = read_tags(run / TAGS if (run / TAGS).exists() else DEFAULT, dataset.currency)
     planned = plan(dataset, declared, score_tables(dataset, frames))
     table = tagged(dataset, planned, [as_of])
+    write_tags(run, table, planned)
     covered = coverage(table, planned)
     labels = {tag.name: {"en": tag.label_en, "zh": tag.label_zh} for tag in declared}
     return records(covered.drop(columns=["as_of", "valid_until"])), labels, remarks(planned, covered, pairs(table, planned, as_of), declared)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from features.errors import UsageError
+from serving.standing import standing
 from serving.words import Voice
 
 if TYPE_CHECKING:
@@ -14,24 +15,28 @@ if TYPE_CHECKING:
 
 
 def profile(base: "Base", customer: str, language: str) -> dict[str, Any]:
-    """A customer's features by family, in words, and every task's score. What is sensitive is not shown, by name or value.
+    """A customer's features by family, in words, segments, tags, and every task's score. Of what is sensitive only how much of it is not shown.
 
-    Empty: no families where no task asks about the customer; the scores say why.
+    Empty: no families where no task asks about the customer, and the scores say why; nothing of one who is withheld.
     """
     withheld, voice = base.withheld_among([customer]), Voice(language)
     asked: list[Asked] = [(customer, None)]
     families: dict[str, dict[str, dict[str, Any]]] = {}
+    hidden: set[str] = set()
     scores = []
     for task in base.tasks.values():
         answers = task.ask(asked, withheld)
         scores += task.results([customer], answers, language)
         if answers.found[0]:
             for column, code in zip(task.model.columns, answers.x[0], strict=True):
-                if not column.is_sensitive:
+                if column.is_sensitive:
+                    hidden.add(column.name)
+                else:
                     families.setdefault(column.family, {}).setdefault(column.name, _told(column, float(code), voice))
     return {
         "customer_id": customer, "as_of": base.info.as_of, "found": bool(families),
-        "families": [{"family": family, "features": list(features.values())} for family, features in families.items()], "scores": scores}
+        "families": [{"family": family, "features": list(features.values())} for family, features in families.items()],
+        "features_not_shown": len(hidden), **standing(None if withheld else base.run, customer, language), "scores": scores}
 
 
 def _told(column: "Column", code: float, voice: Voice) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from features.kept import clean_tables, open_kept
 from features.tags.told import UNUSED
 from serving import base_pages, portrait_page, touchpoints_page, words
 from serving.report import _write
+from serving.standing import standing
 from serving.words import LANGUAGES, Voice, base_words
 from tests.test_pages import NUMBER, Page, facts, plain, written
 
@@ -141,6 +142,19 @@ def test_where_nobody_browses_the_page_says_so(pages):
 
 def test_a_run_without_clean_tables_has_no_such_pages(tmp_path):
     assert base_pages.count(tmp_path, SimpleNamespace(info=SimpleNamespace(as_of="2026-06-01T00:00:00Z"), tasks={})) is None
+
+
+def test_profiles_read_where_each_customer_stands_as_the_pages_counted_it(browsing):
+    run, told = browsing
+    for customer in ("c0", "c7"):
+        said = standing(run, customer, "en")
+        row = told.segments.members.loc[customer]
+        assert {one["scheme"]: one["segment"] for one in said["segments"]} == {scheme: row[scheme] for scheme in ("cluster", "rfm", "value", "lifecycle")}
+        assert all(one["label"] and one["as_of"] == "2026-06-01T00:00:00Z" for one in said["segments"])
+    holders = {row["tag"]: row["n_holders"] for row in told.tags if row["n_holders"]}
+    held = [tag["tag"] for i in range(200) for tag in standing(run, f"c{i}", "zh")["tags"]]
+    assert holders and {name: held.count(name) for name in holders} == holders
+    assert standing(run, "nobody", "en") == {"segments": [], "tags": [], "tags_not_shown": 0}
 
 
 def test_tags_of_ones_own_stand_in_the_run_folder(browsing, pages):
