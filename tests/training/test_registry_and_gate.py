@@ -1,8 +1,10 @@
 """Registry and gate: what is registered is whole, and a worse challenger never replaces the champion."""
 
 import json
+import threading
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from made_up import COLUMNS, TASK, made_up
 
 from features.errors import ContractError, GateFailed, UsageError
 from features.feature import Aggregate, Feature
+from features.lock import locked
 from training import changes, gate
 from training.__main__ import main
 from training.registry import CHALLENGER, CHAMPION, Registry
@@ -160,6 +163,42 @@ def test_the_door_compares_two_versions_and_goes_back(registry, trained, monkeyp
         door("compare", "churn", "--versions", "1", "1")
     assert "version 3 is champion" in door("promote", "churn")
     assert "version 1 is champion again" in door("rollback", "churn")
+
+
+def test_f12_of_two_promotions_at_once_one_wins_and_the_change_is_written_once(registry, trained):
+    run, ready, said = trained[1], threading.Barrier(2), []
+    before = changes.lines_of(run, NAME)
+    assert registry.version_of(NAME, CHAMPION) == "1"
+
+    def ask():
+        ready.wait(20)
+        try:
+            with locked(run):
+                said.append(gate.promote(Registry(run), run, NAME).says)
+        except (UsageError, GateFailed) as error:
+            said.append(str(error))
+
+    both = [threading.Thread(target=ask) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(60)
+    assert registry.version_of(NAME, CHAMPION) == "3" and sum("on the same folds" in one for one in said) == 1, said
+    assert sum("only one run may work" in one or "it is the champion already" in one for one in said) == 1, said
+    new = changes.lines_of(run, NAME)[len(before):]
+    assert [(line["from"], line["to"]) for line in new] == [("1", "3")]
+
+
+def test_what_an_artefact_asks_to_be_installed_is_what_the_lock_installs(registry):
+    from mlflow.artifacts import download_artifacts
+    from packaging.requirements import Requirement
+
+    asked = download_artifacts(artifact_uri=registry.client.get_model_version_download_uri(NAME, "1"), tracking_uri=registry.uri)
+    wanted = [Requirement(line) for line in (Path(asked) / "requirements.txt").read_text().split()]
+    lines = [line.rstrip(" \\") for line in (Path(__file__).parents[2] / "requirements.lock").read_text().splitlines() if "==" in line and not line.startswith(" ")]
+    locked_pins = {pin.name: str(pin.specifier) for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()}
+    assert {one.name: str(one.specifier) for one in wanted} == {one.name: locked_pins[one.name] for one in wanted}
+    assert {"lightgbm", "numpy", "pandas"} <= {one.name for one in wanted}
 
 
 def test_a_model_that_ranks_worse_than_the_rule_is_refused(trained):
