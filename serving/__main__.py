@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from features.doors.engines import add_engine
 from features.errors import run_door
 
 _RUN = "the run folder, made by make run (default: out)"
@@ -21,6 +22,7 @@ def main() -> None:
     score.add_argument("task", metavar="TASK", help="churn, conversion, or another task of the dataset")
     score.add_argument("--data", required=True, metavar="DATA", help="complete-journey, or a folder of tables")
     score.add_argument("--out", required=True, type=Path, metavar="FILE", help="a .parquet or .csv file")
+    add_engine(score)
     serve = commands.add_parser(
         "serve", help="serve the champions over HTTP", description="Serve the champions of a run on this machine with BentoML.",
         epilog="example: python -m serving serve --port 3000")
@@ -35,7 +37,8 @@ def main() -> None:
     withhold.add_argument("ids", metavar="ID", nargs="*", help="a customer, as the data name it")
     withhold.add_argument("--file", type=Path, metavar="FILE", help="a file of customer ids")
     drift = commands.add_parser(
-        "drift", help="how far the base has moved from what each model learned from", description="The population stability index of each feature, the base against training.",
+        "drift", help="how far the base has moved from what each model learned from",
+        description="The population stability index of scores and of each feature, the base against training.",
         epilog="example: python -m serving drift --run out")
     drift.add_argument("--out", type=Path, metavar="FILE", help="a .json file")
     report = commands.add_parser(
@@ -78,9 +81,19 @@ def main() -> None:
 
 
 def _score(given: argparse.Namespace) -> None:
+    from features.doors.engines import require_engine
     from features.lock import locked
     from serving.batch import score
 
+    require_engine(given.engine)
+    if given.engine == "spark":
+        from serving.spark_scores import score_file
+
+        with locked(given.run):
+            counts, as_of = score_file(given.task, given.data, given.out, given.run, given.pseudonyms)
+        bands = ", ".join(f"{band} {counts.get(band, 0):,}" for band in ("high", "medium", "low"))
+        print(f"{sum(counts.values()):,} customers scored as of {as_of} ({bands}): {given.out}")
+        return
     with locked(given.run):
         table = score(given.task, given.data, given.out, given.run, given.pseudonyms)
     if "band" not in table:
@@ -140,7 +153,7 @@ def _drift(given: argparse.Namespace) -> None:
     base = open_base(given.run)
     table = Table("task", "version", "feature", "PSI", "", title=f"{base.info.data} as of {base.info.as_of[:10]} against training")
     for row in drift_rows(base):
-        table.add_row(row["task"], row["version"], row["feature"], f"{row['psi']:.3f}", row["says"])
+        table.add_row(row["task"], row["version"], row["feature"] or row["what"], f"{row['psi']:.3f}", row["says"])
     Console().print(table)
     if given.out:
         write_drift(base, given.out)

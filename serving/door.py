@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from features.errors import ContractError
+from serving import logs
 from serving.keys import Keys
-from serving.problems import KEY_ID, REQUEST_ID, cannot_now, problem
+from serving.problems import ABOUT, KEY_ID, REQUEST_ID, cannot_now, problem
 
 MAX_BODY_BYTES, BODY_SECONDS = 32 * 2**20, 10.0
 # Requests that a worker holds at once, most of them waiting for their bodies.
@@ -28,7 +29,7 @@ MOST_AT_ONCE = 512
 STRAIGHT = ("/score", "/explain")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-Answer = Callable[[str, bytes, str], Awaitable[bytes | None]]
+Answer = Callable[[str, bytes, str, dict[str, Any]], Awaitable[bytes | None]]
 
 
 async def read_body(said: str, receive: Receive) -> bytes:
@@ -98,12 +99,13 @@ class Door:
     """The outermost layer: gives each request an id, asks for a key if keys are asked for, lets no error out in another shape.
 
     What is asked most goes straight to `answer`; what that does not take goes on to the application, as everything else.
-    It writes one log line for each request, with the route, not the path: paths, bodies and exception texts may hold personal data.
+    It writes one log line for each request, with the route, not the path: paths, bodies and exception texts may hold personal data. Whoever answers adds to
+    what the line is about: rows, versions.
     """
 
     def __init__(self, app: ASGIApp, answer: Answer, keys: Keys | None, observe: Callable[[str, int, float], None]) -> None:
         self.inside = 0
-        self.app, self.answer, self.keys, self.observe, self.log = app, answer, keys, observe, logging.getLogger("likeness")
+        self.app, self.answer, self.keys, self.observe, self.log = app, answer, keys, observe, logging.getLogger(logs.NAME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,6 +116,8 @@ class Door:
         scope.pop("route", None)
         given = headers.get("x-request-id", "")
         request_id = scope[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        about: dict[str, Any] = {"request_id": request_id, "key": "none"}
+        scope[ABOUT] = about
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -129,10 +133,10 @@ class Door:
             if self.inside > MOST_AT_ONCE:
                 raise HTTPException(503, "too much is asked at once; come again soon", {"Retry-After": "1"})
             if self.keys:
-                scope[KEY_ID] = self.keys.require(headers.get("authorization", ""), route).id
+                scope[KEY_ID] = about["key"] = self.keys.require(headers.get("authorization", ""), route).id
             if is_straight and is_plain_json(headers.get("content-type", ""), headers.get("content-encoding", "identity")):
                 body = await read_body(headers.get("content-length", ""), receive)
-                said = await self.answer(route, body, request_id)
+                said = await self.answer(route, body, request_id, about)
                 if said is None:
                     await self.app(scope, _again(body, receive), send_with_id)
                 else:
@@ -158,7 +162,7 @@ class Door:
             route = getattr(scope.get("route"), "path", "unknown")
         seconds = time.perf_counter() - begin
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        self.log.info("%s %s %d %.1f ms request_id=%s key=%s", method, route, status, 1000 * seconds, request_id, scope.get(KEY_ID, "none"))
+        logs.request(self.log, method, route, status, seconds, about)
         self.observe(route, status, seconds)
 
 

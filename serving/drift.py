@@ -47,20 +47,38 @@ def _classes(column: "Column", shares: dict[str, float], quantiles: list[float],
         told = [j for j, level in enumerate(column.levels) if level in shares]
         then, now = [shares[column.levels[j]] for j in told], [float(counts[j]) for j in told]
     else:
-        # Quantiles that fall together are one edge, at the highest of their levels.
-        edges = np.unique(quantiles)
-        levels = [_LEVELS[np.searchsorted(quantiles, edge, side="right") - 1] for edge in edges]
-        then = (np.diff([0.0, *levels, 1.0]) * (1 - shares["unknown"])).tolist()
-        now = (np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1) / n).tolist()
+        between, counts = _between(quantiles, known)
+        then, now = (between * (1 - shares["unknown"])).tolist(), (counts / n).tolist()
     rest_then, rest_now = max(0.0, 1 - shares["unknown"] - sum(then)), max(0.0, 1 - float(unknown.mean()) - sum(now))
     return np.array([shares["unknown"], *then, rest_then]), np.array([float(unknown.mean()), *now, rest_now])
 
 
+def score_drift(task: "TaskBase") -> float | None:
+    """The population stability index of the probabilities, base against the snapshots that training remembers. None where it remembers none."""
+    quantiles = task.model.reference.get("scores")
+    if not quantiles:
+        return None
+    expected, counts = _between(quantiles, task.ordered)
+    return round(stability(expected, counts / max(len(task.ordered), 1), len(task.ordered)), 4)
+
+
+def _between(quantiles: list[float], values: Array) -> tuple[Array, Array]:
+    """The shares that stood between the quantiles, and how many of the values stand there. Quantiles that fall together are one edge, at the highest of their levels."""
+    edges = np.unique(quantiles)
+    levels = [_LEVELS[np.searchsorted(quantiles, edge, side="right") - 1] for edge in edges]
+    return np.diff([0.0, *levels, 1.0]), np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1).astype(np.float64)
+
+
 def drift_rows(base: "Base") -> list[dict[str, Any]]:
-    """For people: each feature of each task with its index, and what that is usually called. Grain: task x feature, strongest first."""
-    return [
-        {"task": name, "version": task.version, "feature": feature, "psi": index, "says": "large shift" if index >= LARGE else "shift" if index >= SHIFTED else "steady"}
-        for name, task in base.tasks.items() for feature, index in input_drift(task).items()]
+    """For people: the scores of each task, then its features, with their index and what that is usually called. Grain: task x (scores or feature), strongest first."""
+    rows = []
+    for name, task in base.tasks.items():
+        of_scores = score_drift(task)
+        found = [("scores", "", of_scores)] if of_scores is not None else []
+        for what, feature, index in [*found, *(("input", feature, index) for feature, index in input_drift(task).items())]:
+            says = "large shift" if index >= LARGE else "shift" if index >= SHIFTED else "steady"
+            rows.append({"task": name, "version": task.version, "what": what, "feature": feature, "psi": index, "says": says})
+    return rows
 
 
 def write_drift(base: "Base", path: Path) -> None:

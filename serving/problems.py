@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from features.errors import ContractError, UsageError
 
 REQUEST_ID, KEY_ID = "likeness.request_id", "likeness.key_id"
+# What the log's line tells of a request beside route and status: rows, versions.
+ABOUT = "likeness.about"
 # Pydantic's kinds of error in plain words. Its own messages are not used: some of them quote the input.
 _WORDS = {
     "missing": "is required", "extra_forbidden": "is not a field of this request", "finite_number": "must be a finite number",

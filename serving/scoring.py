@@ -164,6 +164,12 @@ class Base:
         """Each task that is served, and in which version."""
         return {name: task.version for name, task in self.tasks.items()} | {name: space.version for name, space in self.spaces.items()}
 
+    def learned_until(self, name: str) -> str | None:
+        """The last moment that a task's model learned from, as its card tells; None where it tells none."""
+        card = self.tasks[name].model.card if name in self.tasks else self.spaces[name].space.card
+        told: list[str] = card.get("refit_as_of") or card.get("train_as_of") or []
+        return max(told, default=None)
+
     def withheld_among(self, customers: Sequence[str]) -> frozenset[int]:
         """The places of those who must not be scored any more. Raises: ContractError where that cannot be known."""
         return self.withheld.among(customers) if self.withheld else frozenset()

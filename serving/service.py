@@ -9,6 +9,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import LikenessError
+from serving import logs, patience
 from serving.api import State, create_app
 from serving.keys import Keys
 from serving.metrics import answer_metrics, served
@@ -50,7 +51,7 @@ class LikenessService:
     """Scores and reasons from verified champions."""
 
     def __init__(self) -> None:
-        logging.getLogger("likeness").setLevel(logging.INFO)
+        logs.configure()
         try:
             _state.base = open_base(_run)
             warm(_state.base)
@@ -78,4 +79,5 @@ class LikenessService:
             sys.exit(error.exit_code)
 
 
+patience.install()
 LikenessService.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # BentoML's decorator gives a service, its types say a class

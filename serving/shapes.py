@@ -169,14 +169,39 @@ class KnownFamily(BaseModel):
     features: list[Known]
 
 
+class Belongs(BaseModel):
+    """The segment of a scheme that a customer is in, as counted at `as_of`."""
+
+    scheme: str
+    title: str
+    segment: str
+    label: str
+    as_of: str
+
+
+class Holds(BaseModel):
+    """A tag that a customer holds, from `as_of` to `valid_until`; `value` is what it tells, if anything."""
+
+    tag: str
+    label: str
+    layer: str
+    value: str | None
+    as_of: str
+    valid_until: str
+
+
 class ProfileResponse(BaseModel):
-    """A customer's portrait by family, and the latest score of every task. Sensitive features are not shown."""
+    """A customer's portrait by family, segments, tags, and the latest score of every task. Of what is sensitive only how much is not shown."""
 
     request_id: str
     customer_id: str
     as_of: str
     found: bool
     families: list[KnownFamily]
+    features_not_shown: int
+    segments: list[Belongs]
+    tags: list[Holds]
+    tags_not_shown: int
     scores: list[Result]
 
 

@@ -12,6 +12,8 @@ from training.tables import Rows
 
 SMALLEST_GROUP = 10
 HIGH_SHARE, MEDIUM_SHARE = 0.10, 0.20
+# Deciles without the extremes, which would be single persons.
+_LEVELS = np.linspace(0.05, 0.95, 11)
 
 
 def band_cuts(p: Array) -> tuple[float, float]:
@@ -33,9 +35,11 @@ def bands_on(cuts: tuple[float, float], p: Array, y: Array) -> list[dict[str, An
 
 
 def reference_of(model: SavedModel, rows: Rows) -> dict[str, Any]:
-    """What a model remembers of the latest snapshots: everybody and each band."""
-    bands = np.array(model.bands(model.probabilities(rows.x)))
-    return averages_of(model.columns, rows.x, {"all": np.ones(len(bands), dtype=bool), **{band: bands == band for band in BANDS}})
+    """What a model remembers of the latest snapshots: everybody and each band, and how its probabilities lay there."""
+    p = model.probabilities(rows.x)
+    bands = np.array(model.bands(p))
+    averages = averages_of(model.columns, rows.x, {"all": np.ones(len(bands), dtype=bool), **{band: bands == band for band in BANDS}})
+    return {**averages, "scores": [float(q) for q in np.quantile(p, _LEVELS)]}
 
 
 def averages_of(columns: tuple[Column, ...], x: Matrix, groups: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:
@@ -49,8 +53,7 @@ def averages_of(columns: tuple[Column, ...], x: Matrix, groups: dict[str, NDArra
             counts = np.bincount(known.astype(int), minlength=len(column.levels))
             shares[column.name] |= {level: round(float(n) / max(len(x), 1), 5) for level, n in zip(column.levels, counts, strict=True) if n >= SMALLEST_GROUP}
         elif len(known) >= SMALLEST_GROUP:
-            # Deciles without the extremes, which would be single persons.
-            quantiles[column.name] = [float(q) for q in np.quantile(known, np.linspace(0.05, 0.95, 11))]
+            quantiles[column.name] = [float(q) for q in np.quantile(known, _LEVELS)]
     return {"rows": len(x), "averages": averages, "quantiles": quantiles, "shares": shares}
 
 

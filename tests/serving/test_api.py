@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from serving import api
+from serving import api, examples, shapes
 from serving.api import State
 from serving.door import MAX_BODY_BYTES
+from serving.logs import JsonLines
 from serving.shapes import MAX_CUSTOMERS, ExplainResponse, ModelsResponse, ScoreResponse
 
 JSON = {"Content-Type": "application/json"}
@@ -91,6 +92,44 @@ def test_the_document_describes_requests_answers_and_errors(client):
     for name, path in (("ScoreRequest", "/v1/score"), ("ExplainRequest", "/v1/explain")):
         for example in schemas[name]["examples"]:
             assert client.post(path, json=example).status_code == 200
+
+
+def test_every_endpoint_has_an_example_of_its_request_and_of_its_answer(client, base):
+    said = client.get("/v1/openapi.json").json()
+    schemas, first = said["components"]["schemas"], base.tasks["churn"].ids[0]
+    assert set(examples.ANSWERS) == set(said["paths"])
+
+    def shape(value):
+        """Names all the way down, of lists the first entry."""
+        if isinstance(value, dict):
+            return {name: shape(inner) for name, inner in value.items()}
+        return [shape(value[0])] if isinstance(value, list) and value else "[]" if isinstance(value, list) else ""
+
+    answers = {
+        "/score": client.post("/v1/score", json=body(customers=[{"customer_id": first}])),
+        "/explain": client.post("/v1/explain", json=body(customers=[{"customer_id": first}], top=1)),
+        "/models": client.get("/v1/models"), "/features": client.get("/v1/features")}
+    for route, path in said["paths"].items():
+        for operation in path.values():
+            ok = operation["responses"]["200"]["content"]
+            [(kind, content)] = ok.items()
+            assert content["example"] == examples.ANSWERS[route]
+            if "requestBody" in operation:
+                asked = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+                for example in asked["examples"]:
+                    getattr(shapes, asked["title"]).model_validate(example)
+            if kind == "application/json":
+                model = getattr(shapes, content["schema"]["$ref"].rpartition("/")[2])
+                assert model.model_validate(content["example"]).model_dump(mode="json", exclude_defaults=True).keys() == content["example"].keys() - {"is_causal"}
+            else:
+                assert content["example"].startswith("<!doctype") and operation["parameters"][0]["example"]
+            if route in answers:
+                real, told = answers[route].json(), content["example"]
+                key = "results" if "results" in real else next(name for name in real if name != "request_id")
+                assert shape(real[key][0]).keys() == shape(told[key][0]).keys(), route
+    reasons = examples.ANSWERS["/explain"]["results"][0]
+    assert reasons["base_log_odds"] + sum(reason["contribution"] for reason in reasons["reasons"]) == pytest.approx(reasons["log_odds"])
+    assert shapes.Problem.model_validate(said["paths"]["/score"]["post"]["responses"]["422"]["content"]["application/problem+json"]["example"])
 
 
 # --- sizes (F22)
@@ -310,7 +349,7 @@ def test_f40_what_a_caller_sends_is_in_no_error_and_no_log(client, caplog, path,
         response = client.post(path, content=raw.replace(b"%s", CANARY.encode()), headers=JSON | {"X-Request-ID": CANARY, "User-Agent": CANARY})
     refused(response, 404 if path.endswith("/" + CANARY) else response.status_code)
     assert 400 <= response.status_code < 500
-    ours = [record.getMessage() for record in caplog.records if record.name != "httpx"]
+    ours = [JsonLines().format(record) for record in caplog.records if record.name != "httpx"]
     assert CANARY not in response.text and not any(CANARY in line for line in ours) and ours
 
 

@@ -1,11 +1,13 @@
 """Too much, too long, too slow: a plain refusal in bounded time, and everybody else is served (F15 to F18)."""
 
 import asyncio
+import socket
 import threading
 
 import pytest
+import uvicorn
 
-from serving import api, door
+from serving import api, door, patience
 from serving.api import State, create_app
 from serving.pool import Pool
 
@@ -101,6 +103,46 @@ def test_f17_a_body_that_does_not_come_is_408_and_others_are_served_meanwhile(ba
         assert [(await ask(app))[0] for _ in range(5)] == [200] * 5
         cut = await asyncio.wait_for(asyncio.gather(*slow), 5)
         assert {status for status, _, _ in cut} == {408} and cut[0][1]["connection"] == "close" and b"within 0.3 seconds" in cut[0][2]
+
+    asyncio.run(story())
+
+
+def test_f17_headers_that_do_not_end_end_the_connection_and_slow_bodies_do_not(base, monkeypatch):
+    monkeypatch.setattr(patience, "HEADER_SECONDS", 0.3)
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", uvicorn.config.HTTP_PROTOCOLS["auto"])
+    patience.install()
+    app = create_app(State(base))
+
+    async def under_v1(scope, receive, send):
+        await app({**scope, "root_path": "/v1"}, receive, send)
+
+    async def story():
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(under_v1, log_config=None, lifespan="off"))
+            serving = asyncio.create_task(server.serve([listening]))
+            await until(lambda: server.started)
+
+            async def talk(*parts, pause=0.0):
+                reader, writer = await asyncio.open_connection(*listening.getsockname())
+                try:
+                    for part in parts:
+                        writer.write(part)
+                        await asyncio.sleep(pause)
+                    return await asyncio.wait_for(reader.read(100), 5)
+                except ConnectionError:
+                    return b""
+                finally:
+                    writer.close()
+
+            head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(BODY)
+            cut = asyncio.gather(talk(), talk(head), talk(*[head[i:i + 5] for i in range(0, 30, 5)], pause=0.1))
+            slow = asyncio.create_task(talk(head + b"\r\n", BODY[:10], BODY[10:], pause=0.4))
+            assert (await talk(head + b"\r\n" + BODY)).startswith(b"HTTP/1.1 200")
+            assert await cut == [b"", b"", b""]
+            assert (await slow).startswith(b"HTTP/1.1 200")
+            server.should_exit = True
+            await serving
 
     asyncio.run(story())
 

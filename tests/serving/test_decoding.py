@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from serving import api
 from serving.decoding import Decoder
+from serving.logs import JsonLines
 from serving.scoring import TaskBase
 from training.saved_model import SavedModel
 
@@ -94,4 +95,6 @@ def test_what_goes_straight_is_counted_and_logged_like_the_rest(client, caplog, 
     with caplog.at_level("INFO", logger="likeness"):
         response = client.post("/v1/score", json={"customers": [{"customer_id": "1010"}]}, headers={"X-Request-ID": "mine"})
     assert response.status_code == 200 and response.headers["x-request-id"] == response.json()["request_id"] == "mine"
-    assert "POST /score 200" in caplog.text and "request_id=mine" in caplog.text
+    [record] = caplog.records
+    line = json.loads(JsonLines().format(record))
+    assert line["message"] == "POST /score 200" and line["rows"] == 1 and line["versions"] == {"churn": "1", "conversion": "1"} and line["request_id"] == "mine"

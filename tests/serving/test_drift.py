@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serving.drift import LARGE, SHIFTED, input_drift, stability
+from serving.drift import LARGE, SHIFTED, input_drift, score_drift, stability
+from serving.metrics import served
 from serving.scoring import TaskBase
 from training.reference import averages_of
 from training.saved_model import SavedModel
@@ -46,6 +49,21 @@ def test_f35_what_moved_is_named_and_nothing_else(made, j, change):
     assert next(iter(found)) == name and found[name] > LARGE and all(index < SHIFTED for other, index in found.items() if other != name)
 
 
+def test_f35_scores_that_moved_are_told_and_others_are_not(made):
+    people, task_of = made
+    of = task_of(people(1))
+    model = SavedModel(**{**of.model.__dict__, "reference": of.model.reference | {"scores": np.quantile(of.ordered, np.linspace(0.05, 0.95, 11)).tolist()}})
+
+    def found(x):
+        return score_drift(TaskBase("conversion", model, "1", [str(i) for i in range(len(x))], x, frozenset(), "2018-01-01T00:00:00Z"))
+
+    x = people(2)
+    assert found(x) < SHIFTED / 2
+    x[:, 0] += 20
+    assert found(x) > LARGE
+    assert score_drift(of) is None
+
+
 def test_the_index_is_siddiqis():
     # Two classes, 50:50 against 60:40: (.1)(ln 1.2) + (-.1)(ln .8).
     assert stability(np.array([0.5, 0.5]), np.array([0.6, 0.4]), 1000) == pytest.approx(0.1 * np.log(1.2) - 0.1 * np.log(0.8))
@@ -72,3 +90,18 @@ def test_scores_are_counted_by_tenth_of_the_base(client, base):
     client.post("/v1/score", json={"tasks": ["churn"], "customers": [{"customer_id": customer} for customer in [*base.tasks["churn"].ids, "nobody"]]})
     told = counts() - before
     assert told.sum() == 240 and told.max() <= 60
+
+
+def test_ages_and_drift_are_metrics_of_the_models_served(base):
+    from prometheus_client import REGISTRY
+
+    def with_card(task):
+        model = SavedModel(**{**task.model.__dict__, "card": {"refit_as_of": ["2017-12-01T00:00:00Z", "2017-12-08T00:00:00Z"]}})
+        model.reference["scores"] = np.quantile(task.ordered, np.linspace(0.05, 0.95, 11)).tolist()
+        return TaskBase(task.task, model, "7", task.ids, task.x, task.known, task.as_of)
+
+    served(None, replace(base, tasks={"churn": with_card(base.tasks["churn"])}))
+    learned = REGISTRY.get_sample_value("likeness_model_learned_until_timestamp_seconds", {"task": "churn", "version": "7"})
+    assert learned == datetime(2017, 12, 8, tzinfo=UTC).timestamp()
+    assert REGISTRY.get_sample_value("likeness_base_as_of_timestamp_seconds") == datetime(2018, 1, 1, 5, tzinfo=UTC).timestamp()
+    assert REGISTRY.get_sample_value("likeness_score_drift", {"task": "churn"}) < 0.01

@@ -1,6 +1,7 @@
 """The server itself, as a process: it refuses at once what it cannot serve, answers, and ends when told to."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import ContractError, UsageError
+from serving import logs
 from serving.serve import HOST, command, environment, serve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +148,12 @@ def test_a_served_run_answers_and_ends_when_told(server, base, client):
     metrics = _get(port, "/metrics")[2].decode()
     assert 'likeness_rows_total{task="churn",version="1"}' in metrics and 'route="/score",status="200"' in metrics
     written = log.read_text()
-    assert "POST /score 200" in written and "GET unknown 404" in written and "Traceback" not in written
+    lines = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
+    scored = next(line for line in lines if line["message"] == "POST /score 200")
+    assert scored["request_id"] == "mine" and scored["rows"] == 21 and scored["versions"] == {"churn": "1", "conversion": "1"} and scored["ms"] > 0
+    assert scored["level"] == "info" and scored["key"] == "none" and set(scored) == {
+        "at", "level", "message", "method", "route", "status", "ms", "request_id", "key", "rows", "versions"}
+    assert any(line["message"] == "GET unknown 404" for line in lines) and "Traceback" not in written
     assert CANARY not in metrics and CANARY not in written
     assert list(home.iterdir()) == []
 
@@ -166,12 +173,17 @@ def service(monkeypatch, tmp_path):
         warnings.simplefilter("ignore")
         from serving import service
     monkeypatch.setattr(service._state, "base", None)
+    log = logging.getLogger(logs.NAME)
+    for name in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(log, name, getattr(log, name))
     return service
 
 
-def test_a_worker_is_ready_once_it_has_loaded(service, run, tmp_path, monkeypatch, caplog):
+def test_a_worker_is_ready_once_it_has_loaded(service, run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(service, "_run", tmp_path / "nowhere")
-    assert not service.LikenessService.inner().__is_ready__() and "the models cannot be loaded: --run must name" in caplog.text
+    assert not service.LikenessService.inner().__is_ready__()
+    line = json.loads(capsys.readouterr().err.splitlines()[0])
+    assert line["level"] == "error" and line["message"].startswith("the models cannot be loaded: --run must name")
     monkeypatch.setattr(service, "_run", run)
     assert service.LikenessService.inner().__is_ready__()
 
