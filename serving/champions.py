@@ -1,7 +1,7 @@
 """Champions: the registered models that a run folder serves, found in the registry and loaded verified."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,12 @@ def champions(run: Path, data: str, tasks: Iterable[str]) -> dict[str, Champion]
             f"serving needs a registered model with the alias {ALIAS}, found none for {data} ({', '.join(tasks)}) in {run}; "
             f"train and promote one first: make run DATA={data} OUT={run}")
     return found
+
+
+def versions_of(run: Path, data: str, versions: Mapping[str, str]) -> dict[str, Champion]:
+    """Load given versions of some tasks, champions or not. Raises: UsageError, ContractError as `champions`."""
+    client, uri = _registry(run)
+    return {task: Champion(_version(client, uri, f"{data}.{task}", version), version) for task, version in versions.items()}
 
 
 def champion_versions(run: Path, data: str, tasks: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from features.errors import ContractError, UsageError
 from serving.alike import SpaceBase, trained_seeds
 from serving.by_events import ByEvents
-from serving.champions import Champion, champions
+from serving.champions import Champion, champions, versions_of
 from serving.decoding import Decoder, is_count
 from serving.withheld import Withheld
 from serving.words import Voice
@@ -217,13 +217,13 @@ class Base:
                     raise UsageError(f"{where}.{name} is a count and must not be negative; found one that is")
 
 
-def open_base(run: Path) -> Base:
-    """Load the base of a run and the champions of its tasks.
+def open_base(run: Path, versions: Mapping[str, str] | None = None) -> Base:
+    """Load the base of a run and the champions of its tasks, or the versions given.
 
     Raises: UsageError where there is no run; ContractError where base or champions are missing, damaged, or do not fit each other.
     """
     info = read_info(run)
-    return load_base(run, info, champions(run, info.data, info.tasks))
+    return load_base(run, info, champions(run, info.data, info.tasks) if versions is None else versions_of(run, info.data, versions))
 
 
 def read_info(run: Path) -> Info:

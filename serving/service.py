@@ -12,9 +12,9 @@ from features.errors import LikenessError
 from serving import logs, patience
 from serving.api import State, create_app
 from serving.keys import Keys
-from serving.metrics import answer_metrics, served
+from serving.metrics import answer_metrics
 from serving.scoring import open_base
-from serving.swap import Watcher, warm
+from serving.swap import Watcher, begin
 
 _run = Path(os.environ.get("LIKENESS_RUN", "out"))
 _watch_seconds = float(os.environ.get("LIKENESS_WATCH_SECONDS", "5"))
@@ -53,9 +53,7 @@ class LikenessService:
     def __init__(self) -> None:
         logs.configure()
         try:
-            _state.base = open_base(_run)
-            warm(_state.base)
-            served(None, _state.base)
+            _state.base = begin(_run)
         except LikenessError as error:
             # The run was whole when the server started. A worker that dies would be started again for ever; this one stays unready until it can.
             logging.getLogger("likeness").error("the models cannot be loaded: %s", error)

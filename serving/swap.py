@@ -3,7 +3,9 @@
 A candidate that fails at any step changes nothing: what was served goes on, the log says why and a metric counts it.
 """
 
+import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from features.errors import ContractError, LikenessError
+from features.files import write_json
 from serving.champions import Champion, Source, champion_versions, load_artefact, source_of
 from serving.metrics import served, swapped, unanswered
 from serving.scoring import Base, load_base, open_base, read_info
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROBE_SECONDS = 120
+_COUNTED = "PROMETHEUS_MULTIPROC_DIR"
 # A candidate that failed is tried again after so many looks, then after twice as many, in case the fault was the store's.
 _MOST_LOOKS = 64
 
@@ -90,6 +94,7 @@ class Watcher:
         # One assignment, between two requests: each request reads it once.
         self.state.base = fresh
         served(base, fresh)
+        remember(fresh)
         return fresh
 
     def _proved(self, task: str, name: str, version: str) -> Champion | None:
@@ -128,6 +133,36 @@ class Watcher:
             except Exception as error:
                 # A worker without its watcher would serve an old model unnoticed for ever.
                 self.log.error("looking for new models failed with %s", type(error).__name__)
+
+
+def begin(run: Path) -> Base:
+    """What a worker begins with: the champions; where one cannot be loaded, what a worker of this server served last, since a bad candidate must not matter
+    to a worker that takes the place of another.
+
+    Raises: UsageError, ContractError where neither can be loaded.
+    """
+    try:
+        base = open_base(run)
+    except ContractError as error:
+        if (versions := _remembered()) is None:
+            raise
+        logging.getLogger("likeness").error("what was served last goes on: %s", error)
+        base = open_base(run, versions)
+    warm(base)
+    served(None, base)
+    remember(base)
+    return base
+
+
+def remember(base: Base) -> None:
+    """Write down which versions this worker serves, where the workers of one server count (it is empty when a server begins)."""
+    if folder := os.environ.get(_COUNTED):
+        write_json(Path(folder) / f"served.{os.getpid()}.json", base.versions())
+
+
+def _remembered() -> dict[str, str] | None:
+    newest = max(Path(os.environ.get(_COUNTED, "/nowhere")).glob("served.*.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    return json.loads(newest.read_text(encoding="utf-8")) if newest else None
 
 
 def _champions(base: Base) -> dict[str, Champion]:

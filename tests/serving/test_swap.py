@@ -14,7 +14,7 @@ from serving import swap
 from serving.api import State
 from serving.champions import Source, source_of
 from serving.scoring import open_base
-from serving.swap import Watcher, prove
+from serving.swap import Watcher, begin, prove
 from training.saved_model import SavedModel
 
 ASKED = {"tasks": ["churn", "conversion"], "customers": [{"customer_id": "a", "features": {"spend_sum_28d_usd": 41.5}}]}
@@ -143,6 +143,19 @@ def test_customers_scored_anew_are_served_and_a_base_that_does_not_fit_is_not(wa
     good, refused = state.base, counted("base", "refused")
     write_base(run, new.drop(columns="income_band"))
     assert not watcher.look() and not watcher.look() and state.base is good and counted("base", "refused") == refused + 1
+
+
+def test_f8_f13_a_worker_that_begins_while_a_bad_champion_stands_serves_what_was_served_last(own, models, register, tmp_path, monkeypatch):
+    (counted_in := tmp_path / "counted").mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(counted_in))
+    good = begin(own)
+    register(own, _without_income(models), tmp_path / "scratch")
+    again = begin(own)
+    assert again.versions() == good.versions() == {"churn": "1", "conversion": "1"}
+    # Where nothing was served before, there is nothing to go on with.
+    shutil.rmtree(counted_in)
+    with pytest.raises(ContractError):
+        begin(own)
 
 
 def test_a_worker_that_could_not_load_is_ready_once_it_can(own, quick):
