@@ -26,7 +26,7 @@ def serve(run: Path, port: int, workers: int = WORKERS, host: str = HOST, withou
     from serving.scoring import open_base
 
     base = open_base(run)
-    told = ", ".join(f"{task.model.name} version {task.version}" for task in base.tasks.values())
+    told = ", ".join(f"{base.info.data}.{task} version {version}" for task, version in base.versions().items())
     print(f"serving {told} at http://{host}:{port}/v1 (GET /v1/openapi.json tells how; Ctrl+C ends it)", flush=True)
     if without_keys:
         print("WITHOUT KEYS: whoever can reach this machine's loopback may ask everything; for development only (make serve KEYS=yes asks for keys)", flush=True)
