@@ -4,6 +4,7 @@ A process of its own, told by JSON on its standard input; what it saw goes to th
 """
 
 import asyncio
+import itertools
 import json
 import statistics
 import subprocess
@@ -22,18 +23,26 @@ REQUESTS_OF_A_CONNECTION = 300
 
 
 class History:
-    """Requests at a fixed rate for some seconds. `oracle` has for each body in turn what each version must answer."""
+    """Requests at a fixed rate until it is ended. `oracle` has for each body in turn what each version must answer."""
 
-    def __init__(self, folder: Path, port: int, path: str, bodies: list[str], oracle: list[dict[str, float]], seconds: float, rate: float, connections: int = 32) -> None:
-        self.file = folder / "history.json"
-        said = {"port": port, "path": path, "bodies": bodies, "oracle": oracle, "seconds": seconds, "rate": rate, "connections": connections, "file": str(self.file)}
+    def __init__(self, folder: Path, port: int, path: str, bodies: list[str], oracle: list[dict[str, float]], rate: float, connections: int = 32) -> None:
+        self.file, self.end = folder / "history.json", folder / "end"
+        said = {"port": port, "path": path, "bodies": bodies, "oracle": oracle, "rate": rate, "connections": connections, "file": str(self.file), "end": str(self.end)}
         self.process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.history"], stdin=subprocess.PIPE, text=True)
         assert self.process.stdin
         self.process.stdin.write(json.dumps(said))
         self.process.stdin.close()
 
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
     def told(self) -> dict[str, Any]:
-        """What was seen, once it is over. Units: seconds; moments are those of time.time()."""
+        """End it; what was seen. Units: seconds; moments are those of time.time()."""
+        self.end.touch()
         if self.process.wait(timeout=1200):
             raise RuntimeError("the load ended by itself; its words stand above")
         told: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
@@ -96,8 +105,11 @@ async def _run(said: dict[str, Any]) -> dict[str, Any]:
     tasks: set[asyncio.Task[None]] = set()
     for _ in range(said["connections"]):
         await connect()
-    begin = time.perf_counter()
-    for i in range(int(said["rate"] * said["seconds"])):
+    begin, end = time.perf_counter(), Path(said["end"])
+    for i in itertools.count():
+        # Looking costs more than asking: not each time.
+        if i % 100 == 0 and end.exists():
+            break
         due = begin + i / said["rate"]
         while (left := due - time.perf_counter()) > 0:
             await asyncio.sleep(left if left > 0.002 else 0)

@@ -13,8 +13,9 @@ import tempfile
 import threading
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,15 @@ from training.saved_model import load as load_saved
 
 NAME, HOST = "bench.churn", "127.0.0.1"
 PROMOTIONS = ("2", "1", "2", "1", "2")
-# When what happens, as shares of the time. The first tenth is to get warm.
+# When what happens, as shares of the time; later where workers have not followed yet.
 FIRST, BETWEEN, BAD, SLOW, KILL = 0.10, 0.11, 0.62, 0.68, 0.74
 N_SLOW = 50
 
 
 @dataclass(frozen=True)
 class Soaked:
-    """What was seen. Units: seconds, requests/s; `growth` are shares of the memory after warming up, by worker that lived throughout.
+    """What was seen. Units: seconds, requests/s; `growth` are shares of the memory after warming up (the first exchange is part of that), by worker that lived
+    throughout.
 
     `followed`: for each promotion the seconds until the last answer that named another version; `exchanged`: of proof and load, the slowest worker's.
     `lost`: requests that failed, by the seconds since a worker was killed. `cut`: what slow clients were told. `last`: the answer while the server ended.
@@ -71,22 +73,24 @@ def soak(folder: Path, seconds: float, watch: float) -> Soaked:
     promote(run, "1")
     bodies, oracle = _asked(names, models)
     words = ["serving", "serve", "--run", str(run), "--port", "PORT", "--workers", "2", "--without-keys"]
-    with server(words, "/readyz", run, {"LIKENESS_WATCH_SECONDS": str(watch)}) as served:
-        _until(lambda: len(_workers(served)) == 2, 30)
+    with ExitStack() as until_done:
+        served = until_done.enter_context(server(words, "/readyz", run, {"LIKENESS_WATCH_SECONDS": str(watch)}))
+        _until(lambda: _serving(served, "1"), 60)
         peak = statistics.median(load(served.port, "/v1/score", bodies, 3.0, connections=16)["per_second"] for _ in range(3))
-        seen = History(folder, served.port, "/v1/score", bodies, oracle, seconds, peak / 2)
+        seen = until_done.enter_context(History(folder, served.port, "/v1/score", bodies, oracle, peak / 2))
         begun = time.time()
         memory = _Memory(served)
         memory.start()
-        promoted, exchanged = [], 0.0
+        promoted, exchanged, warm = [], 0.0, 0.0
         for i, version in enumerate(PROMOTIONS):
             _wait(begun, (FIRST + BETWEEN * i) * seconds)
             promote(run, version)
             promoted.append(time.time())
-            _wait(begun, (FIRST + BETWEEN * (i + 1)) * seconds - 0.5)
-            exchanged = max(exchanged, _metric(served.port, "likeness_swap_seconds"))
+            _until(partial(_serving, served, version), 120)
+            exchanged, warm = max(exchanged, _metric(served.port, "likeness_swap_seconds")), warm or time.time()
         _wait(begun, BAD * seconds)
         _offer_damaged(run, folder)
+        _until(lambda: _metric(served.port, 'likeness_swaps_total{outcome="refused",task="churn"}') >= 2, 120)
         _wait(begun, SLOW * seconds)
         slow = [_half_a_request(served.port, has_headers=i % 2 == 0) for i in range(N_SLOW)]
         _wait(begun, KILL * seconds)
@@ -98,16 +102,14 @@ def soak(folder: Path, seconds: float, watch: float) -> Soaked:
         cut = [_end_of(one) for one in slow]
         _until(lambda: _is_ready_anew(served, before), 120)
         replaced = time.time() - killed
-        told = seen.told()
+        _wait(begun, seconds)
+        end, told = time.time(), seen.told()
         memory.stopped.set()
         memory.join(10)
-        refused = _metric(served.port, 'likeness_swaps_total{outcome="refused",task="churn"}')
-        if not refused:
-            raise RuntimeError("the bad candidate was not noticed")
         last, code, seconds_to_end = _end_under_load(served, names)
-        log = served.log.read_text(encoding="utf-8")
+        log = "\n".join(line for line in served.log.read_text(encoding="utf-8").splitlines() if '"message":"POST /' not in line)
     lost = [(at - killed, status) for at, status in told["failures"]]
-    growth, megabytes = memory.growth(begun + FIRST * seconds, begun + seconds)
+    growth, megabytes = memory.growth(warm, end)
     return Soaked(peak, peak / 2, told, _followed(told["versions"], promoted), exchanged, lost, growth, megabytes, replaced, cut, last, code, seconds_to_end, log)
 
 
@@ -179,6 +181,11 @@ def _end_under_load(served: Server, names: list[str]) -> tuple[dict[str, Any], i
     return answers[0] if answers else {}, code, seconds
 
 
+def _serving(served: Server, version: str) -> bool:
+    """Whether both workers serve a version."""
+    return _metric(served.port, f'likeness_served{{task="churn",version="{version}"}}') == 2
+
+
 def _workers(served: Server) -> list[psutil.Process]:
     """The living ones."""
     found = []
@@ -214,7 +221,7 @@ class _Memory(threading.Thread):
         """Of each worker that lived from `warm` to `end`: how much more it holds in the last tenth than in the first after warming up, and how much."""
         span, growth, held = (end - warm) / 10, [], []
         for pid in {pid for _, pid, _ in self.seen}:
-            first = [mb for at, one, mb in self.seen if one == pid and warm - span <= at < warm]
+            first = [mb for at, one, mb in self.seen if one == pid and warm <= at < warm + span]
             last = [mb for at, one, mb in self.seen if one == pid and end - span <= at < end]
             if first and last:
                 growth.append(statistics.median(last) / statistics.median(first) - 1)

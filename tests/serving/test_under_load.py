@@ -14,7 +14,7 @@ def soaked(tmp_path_factory):
 
 def test_f10_f13_no_request_is_lost_but_those_in_flight_on_a_killed_worker(soaked):
     told = soaked.history
-    assert told["unanswered"] == 0 and told["answered"] + len(soaked.lost) == told["sent"] > 59 * soaked.rate
+    assert told["unanswered"] == 0 and told["answered"] + len(soaked.lost) == told["sent"] > 55 * soaked.rate, told
     assert all(status == 0 and -0.5 <= since <= 3 for since, status in soaked.lost), soaked.lost
     # One request at a time on each of its connections.
     assert len(soaked.lost) <= 32
