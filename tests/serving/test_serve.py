@@ -164,7 +164,25 @@ def test_a_served_run_answers_and_ends_when_told(server, base, client):
 
 
 @pytest.fixture
-def service(monkeypatch, tmp_path):
+def kept_log(monkeypatch):
+    """The server's log, as it was again afterwards."""
+    log = logging.getLogger(logs.NAME)
+    for name in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(log, name, getattr(log, name))
+    return log
+
+
+@pytest.mark.parametrize(("switch", "told"), [("yes", ["GET /models 200", "broken"]), ("no", ["broken"])])
+def test_requests_may_be_left_out_of_the_log(kept_log, monkeypatch, capsys, switch, told):
+    monkeypatch.setenv(logs.SWITCH, switch)
+    logs.configure()
+    logs.request(kept_log, "GET", "/models", 200, 0.0012, {"request_id": "mine"})
+    kept_log.error("broken")
+    assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == told
+
+
+@pytest.fixture
+def service(monkeypatch, tmp_path, kept_log):
     """The service's module, with nothing loaded before or after."""
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "true")
@@ -173,9 +191,6 @@ def service(monkeypatch, tmp_path):
         warnings.simplefilter("ignore")
         from serving import service
     monkeypatch.setattr(service._state, "base", None)
-    log = logging.getLogger(logs.NAME)
-    for name in ("handlers", "propagate", "level"):
-        monkeypatch.setattr(log, name, getattr(log, name))
     return service
 
 
