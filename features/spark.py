@@ -106,7 +106,7 @@ def _session(work: Path) -> "SparkSession":
 
 def send_room(session: "SparkSession", room: Path) -> None:
     """Send a room's code to the workers. The archive stays until the session ends: a worker that begins later fetches it then."""
-    work = Path(session.sparkContext.getConf().get("spark.sql.warehouse.dir", "")).parent
+    work = Path(session.sparkContext.getConf().get("spark.sql.warehouse.dir", "").removeprefix("file:")).parent
     session.sparkContext.addPyFile(shutil.make_archive(str(work / room.name), "zip", room.parent, room.name))
 
 

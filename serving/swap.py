@@ -187,6 +187,8 @@ def warm(base: Base) -> None:
         row = np.full((1, len(task.model.columns)), np.nan)
         task.answer(["warm"], [0], row)
         task.model.contributions(row)
+    for space in base.spaces.values():
+        space.layout  # noqa: B018 (it is made when it is first looked at)
     base.decoder.read(b'{"customers": []}', True)
 
 
