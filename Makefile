@@ -50,8 +50,8 @@ check: .venv/installed-extra
 
 # The fast ones beside the slow ones, on a processor each; what the fast ones said comes last.
 test: check
-	@mkdir -p out; $(PY) -m pytest -q -m "not slow" >out/fast-tests.txt 2>&1 & fast=$$!; \
-	$(PY) -m pytest -q -m slow --durations=15; slow=$$?; wait $$fast; code=$$?; tail -n 40 out/fast-tests.txt; exit $$((slow + code))
+	@mkdir -p out; $(PY) -m pytest -q -m "not slow" --durations=15 >out/fast-tests.txt 2>&1 & fast=$$!; \
+	$(PY) -m pytest -q -m slow --durations=15; slow=$$?; wait $$fast; code=$$?; tail -n 60 out/fast-tests.txt; exit $$((slow + code))
 
 bench: .venv/installed-extra
 	@$(PY) -m tests.benchmarks $(BENCH)

@@ -79,7 +79,7 @@ def train_space(
     is_seed = frame["is_seed"].to_numpy(bool)
     require_seeds(task.name, int(is_seed.sum()), len(frame))
     every = columns_of(features, frame, allow, exclude)
-    rows = rows_of(frame.assign(label=frame["is_seed"]), every)
+    rows = rows_of(frame.rename(columns={"is_seed": "label"}), every)
     held_out, split = _held_out(rows.as_ofs, is_seed)
     why = excluded_columns(features, task)
     why |= _copies(rows.x[~held_out], every, why, task)
@@ -147,7 +147,7 @@ def _is_seed(frame: "pd.DataFrame", task: Task, ids: Sequence[str] | None) -> ND
 
 def pool_of(frame: "pd.DataFrame", columns: tuple[Column, ...]) -> Pool:
     """A population table as a pool, with its held-out part."""
-    rows = rows_of(frame.assign(label=frame["is_seed"]), columns)
+    rows = rows_of(frame.rename(columns={"is_seed": "label"}), columns)
     is_seed = rows.y == 1
     return Pool(rows.x, is_seed, _held_out(rows.as_ofs, is_seed)[0])
 
