@@ -14,6 +14,7 @@ column of a part, where the usual way walks every leaf.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ MOST_CELLS = 2_048
 MOST_COLUMNS = 12
 # Rows whose places and sums stay in the processor's memory together.
 BLOCK = 8_192
+# Numbers worked on together where leaves' tables are made.
+_NUMBERS = 500_000
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def contributions(booster: Any, x: Matrix) -> Matrix:
     _fill(leaves)
     parts = [part for tree, deep in zip(trees, is_deep, strict=True) if not deep for part in _parts(tree)]
     result = np.zeros((len(x), int(said["max_feature_idx"]) + 2))
-    result[:, -1] = sum(leaf.value * float(np.prod(list(leaf.shares.values()))) for leaf in leaves)
+    result[:, -1] = sum(leaf.value * prod(leaf.shares.values()) for leaf in leaves)
     blocks = [slice(begin, begin + BLOCK) for begin in range(0, len(x), BLOCK)]
     with ThreadPoolExecutor(N_THREADS) as pool:
         list(pool.map(lambda rows: _look_up(parts, codes, x[rows], result[rows]), blocks))
@@ -160,14 +163,14 @@ def _codes(splits: Sequence[dict[str, Any]]) -> dict[int, Codes]:
 def _tree(root: dict[str, Any], codes: dict[int, Codes]) -> Tree:
     """A tree's leaves, with the codes of each column drawn together to the cells that this tree tells apart."""
     cells: dict[int, Places] = {}
+    # A code of each cell, which stands for it.
+    first: dict[int, Places] = {}
     left = {}
     for node in _splits(root):
         j = node["split_feature"]
         left[node["split_index"]] = goes = codes[j].goes_left(node)
-        cells[j] = np.unique(2 * cells.get(j, 0) + goes, return_inverse=True)[1]
-    sizes = {j: int(cell.max()) + 1 for j, cell in cells.items()}
-    # A code of each cell stands for it.
-    first = {j: np.unique(cell, return_index=True)[1] for j, cell in cells.items()}
+        _, first[j], cells[j] = np.unique(2 * cells.get(j, 0) + goes, return_index=True, return_inverse=True)
+    sizes = {j: len(codes_of_cells) for j, codes_of_cells in first.items()}
 
     def leaves(node: dict[str, Any], shares: dict[int, float], follows: dict[int, NDArray[np.bool_]]) -> Iterator[Leaf]:
         if "split_feature" not in node:
@@ -188,12 +191,17 @@ def _fill(leaves: Sequence[Leaf]) -> None:
         few = [leaf for leaf in leaves if len(leaf.shares) == d]
         t, weight = np.polynomial.legendre.leggauss((d + 1) // 2)
         t, weight = (t + 1) / 2, weight / 2
-        # Shape: ways, columns.
-        o = ((np.arange(2**d)[:, None] >> np.arange(d)[::-1]) & 1).astype(np.float64)
-        for leaf in few:
-            z = np.array(list(leaf.shares.values()))
-            factors = o[:, :, None] * t + z[:, None] * (1 - t)
-            leaf.table = (leaf.value * (o - z) * ((factors.prod(axis=1, keepdims=True) / factors) @ weight)).T
+        # Shape: ways, columns, points.
+        o = ((np.arange(2**d)[:, None, None] >> np.arange(d)[::-1, None]) & 1).astype(np.float64)
+        at_once = max(1, _NUMBERS // (2**d * d * len(t)))
+        for begin in range(0, len(few), at_once):
+            some = few[begin:begin + at_once]
+            z = np.array([list(leaf.shares.values()) for leaf in some])[:, None, :, None]
+            factors = o * t + z * (1 - t)
+            integrals = (factors.prod(axis=2, keepdims=True) / factors) @ weight
+            values = np.array([leaf.value for leaf in some])[:, None, None] * (o - z)[..., 0] * integrals
+            for leaf, table in zip(some, values.transpose(0, 2, 1), strict=True):
+                leaf.table = table
 
 
 def _parts(tree: Tree) -> Iterator[Part]:
@@ -202,7 +210,7 @@ def _parts(tree: Tree) -> Iterator[Part]:
     begin = 0
     while begin < len(leaves):
         end, columns = begin + 1, dict(leaves[begin].shares)
-        while end < len(leaves) and np.prod([tree.sizes[j] for j in columns | leaves[end].shares], dtype=float) <= MOST_CELLS:
+        while end < len(leaves) and prod(tree.sizes[j] for j in columns | leaves[end].shares) <= MOST_CELLS:
             columns |= leaves[end].shares
             end += 1
         yield _part(leaves[begin:end], list(columns), tree)
@@ -211,7 +219,7 @@ def _parts(tree: Tree) -> Iterator[Part]:
 
 def _part(leaves: Sequence[Leaf], columns: list[int], tree: Tree) -> Part:
     sizes = [tree.sizes[j] for j in columns]
-    places = np.unravel_index(np.arange(int(np.prod(sizes))), sizes)
+    places = np.unravel_index(np.arange(prod(sizes)), sizes)
     table = np.zeros((len(columns), len(places[0])))
     for leaf in leaves:
         at = [columns.index(j) for j in leaf.shares]
@@ -220,5 +228,5 @@ def _part(leaves: Sequence[Leaf], columns: list[int], tree: Tree) -> Part:
             way = 2 * way + follows[places[a]]
         for a, values in zip(at, leaf.table, strict=True):
             table[a] += values[way]
-    steps = [int(np.prod(sizes[k + 1:])) for k in range(len(sizes))]
+    steps = [prod(sizes[k + 1:]) for k in range(len(sizes))]
     return Part(columns, [tree.cells[j] * step for j, step in zip(columns, steps, strict=True)], table)

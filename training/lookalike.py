@@ -75,7 +75,8 @@ def train_space(
 
     Grain of `frame`: customer, with as_of, is_seed and features. Raises: ContractError for seeds that cannot teach or judge.
     """
-    frame = frame.reset_index(drop=True)
+    # A copy holds its columns together; many that were inserted one by one are slow, and pandas says so.
+    frame = frame.reset_index(drop=True).copy()
     is_seed = frame["is_seed"].to_numpy(bool)
     require_seeds(task.name, int(is_seed.sum()), len(frame))
     every = columns_of(features, frame, allow, exclude)
