@@ -38,7 +38,7 @@ def raw(shop):
 
 
 @pytest.mark.slow
-def test_a_thousand_customers_equal_the_batch(shop, raw):
+def test_f34_a_thousand_customers_equal_the_batch(shop, raw):
     features = [feature for feature in features_of(shop)[0] if not isinstance(feature.expression, AsOf)]
     asked = [row for row in snapshots(shop, [AS_OF], features).to_pyarrow().to_pylist() if row["customer_id"] in raw]
     one = compiled(shop, features)

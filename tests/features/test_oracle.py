@@ -200,7 +200,7 @@ def row_of(event):
     phases=[hypothesis.Phase.generate],
 )
 @hypothesis.given(events=EVENTS)
-def test_features_equal_the_slow_computation(given, values_of, events):
+def test_f34_features_equal_the_slow_computation(given, values_of, events):
     found = values_of(given([row_of(event) for event in [*events, *FILLER]], zone=ZONE, currency="EUR", declared=DECLARED), *AS_OFS)
     for as_of in AS_OFS:
         for customer in CUSTOMERS:

@@ -257,7 +257,7 @@ def test_json_may_say_its_charset(client, kind):
     assert client.post("/v1/score", content=json.dumps(body()), headers={"Content-Type": kind}).status_code == 200
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_held(client):
+def test_f18_a_body_over_the_limit_is_refused_before_it_is_held(client):
     sent = 0
 
     def parts():
@@ -271,7 +271,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_held(client):
     refused(client.post("/v1/score", content=b" " * MAX_BODY_BYTES, headers=JSON), 400)
 
 
-def test_a_body_that_says_it_is_too_large_is_not_read_at_all(base):
+def test_f18_a_body_that_says_it_is_too_large_is_not_read_at_all(base):
     sent = []
 
     async def receive():
@@ -353,7 +353,7 @@ def test_f40_what_a_caller_sends_is_in_no_error_and_no_log(client, caplog, path,
     assert CANARY not in response.text and not any(CANARY in line for line in ours) and ours
 
 
-def test_requests_rows_and_unknown_categories_are_counted_without_a_word_of_the_caller(client):
+def test_f23_f40_requests_rows_and_unknown_categories_are_counted_without_a_word_of_the_caller(client):
     from prometheus_client import REGISTRY, generate_latest
 
     def value(name, **labels):

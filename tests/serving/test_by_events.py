@@ -53,7 +53,7 @@ def test_the_moment_is_the_one_given_else_the_bases_else_now(client, run):
     ({"events": EVENTS, "as_of": "yesterday"}, "customers[0] needs times such as"),
     ({"as_of": "2017-12-25T00:00:00Z"}, "customers[0].as_of must stand beside events"),
     ({"events": [{"event_at": "2017-12-20"}]}, "event_id"), ({"events": [{**EVENTS[0], "hobby": "secret"}]}, "customers")])
-def test_f8_what_cannot_be_read_is_refused_without_its_value(client, customer, says):
+def test_f19_f40_what_cannot_be_read_is_refused_without_its_value(client, customer, says):
     answer = asked(client, **customer)
     assert answer.status_code == 422 and says in answer.json()["detail"]
     assert "secret" not in answer.text and "1492" not in answer.text
