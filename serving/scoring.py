@@ -240,8 +240,11 @@ def read_info(run: Path) -> Info:
         raise _unfit(run, "features/base.json must be readable", type(error).__name__) from None
 
 
-def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
-    """Read `features/base.parquet` and score it with each champion. Raises: ContractError where they do not fit."""
+def load_base(run: Path, info: Info, served: Mapping[str, Champion], before: Base | None = None) -> Base:
+    """Read `features/base.parquet` and score it with each champion. `before`: read from the same file; what it has in the same version is kept.
+
+    Raises: ContractError where they do not fit.
+    """
     frame = read_base(run)
     missing = [name for name in ("customer_id", *(f"eligible_{task}" for task in served)) if name not in frame.columns]
     if missing:
@@ -254,8 +257,12 @@ def load_base(run: Path, info: Info, served: Mapping[str, Champion]) -> Base:
     if len(known) != len(ids):
         raise _unfit(run, "features/base.parquet must hold each customer once", f"{len(ids) - len(known)} repeated")
     may_contact = frame["may_contact"].to_numpy(bool) if "may_contact" in frame.columns else np.ones(len(frame), dtype=bool)
-    tasks, spaces = {}, {}
+    tasks, spaces = dict[str, TaskBase](), dict[str, SpaceBase]()
     for task, champion in served.items():
+        if before is not None and before.versions().get(task) == champion.version:
+            tasks |= {task: before.tasks[task]} if task in before.tasks else {}
+            spaces |= {task: before.spaces[task]} if task in before.spaces else {}
+            continue
         inside = frame[f"eligible_{task}"].to_numpy(bool)
         if not inside.any():
             raise ContractError(f"{task} needs customers to rank, found none that it asks about at {info.as_of}; bring data up to a later day")

@@ -69,7 +69,9 @@ class Watcher:
             if (champion := self._proved(task, f"{info.data}.{task}", version)) is None:
                 continue
             now = _champions(base) | {task: champion}
-            if (fresh := self._exchange(base, partial(load_base, self.run, info, now))) is None:
+            # Of the same file, the other tasks are as they were.
+            same = base if self._base_stamp() == self._stamp else None
+            if (fresh := self._exchange(base, partial(load_base, self.run, info, now, same))) is None:
                 self._refuse(task, version, "it does not fit the base")
                 continue
             base, has_changed = fresh, True

@@ -66,6 +66,8 @@ def test_a_new_champion_is_served_after_one_look_and_the_other_task_stays(watche
     assert after["churn"][1] == round(float(expected), 6) and counted("churn", "exchanged") == exchanged + 1
     # What was asked before the exchange is answered by what it was asked of.
     assert first.versions() == {"churn": "1", "conversion": "1"} and state.base.versions() == {"churn": "2", "conversion": "1"}
+    # The other task was not scored again.
+    assert state.base.tasks["conversion"] is first.tasks["conversion"]
 
 
 def _without_income(models):
