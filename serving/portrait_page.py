@@ -20,7 +20,7 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
     as_of, lacks = voice.day(told.as_of), {**told.lacks, **(found.unavailable if found else {})}
     notes = [*(found.notes if found else []), *told.tag_notes]
     labels = {tag: f"“{label[voice.language]}”" for tag, label in told.tag_labels.items()}
-    n_customers = f"{found.told['n_customers']:,}" if found else "0"
+    n_customers = f"{found.told['n_customers'] if found else max((row['n_customers'] for row in told.tags), default=0):,}"
     data = {
         "data": told.data, "as_of": as_of, "currency": told.currency,
         "told": {key: value for key, value in found.told.items() if key != "names"} if found else {}, "tables": tables,

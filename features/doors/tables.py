@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 _SHARES = ("share", "drop_off", "converted", "p_", "difference")
 _ENDS = ("difference", "share")
 _FINE = ("per_1000", "lift", "effect")
+_NAMES = ("tag", "other")
 # A column of nothing else is left out.
-_SAY_NOTHING = ("not told", "all")
+_MAY_SAY_NOTHING, _SAY_NOTHING = ("segment", "device", "remark"), ("not told", "all", "")
 
 
 def pictured(frame: "pd.DataFrame", title: str, columns: tuple[str, ...], most: int) -> "Table":
@@ -20,11 +21,14 @@ def pictured(frame: "pd.DataFrame", title: str, columns: tuple[str, ...], most: 
     from rich.table import Table
 
     table = Table(title=title)
-    columns = tuple(column for column in columns if column in frame and not (column in ("segment", "device") and frame[column].dropna().isin(_SAY_NOTHING).all()))
+    columns = tuple(column for column in columns if column in frame and not (column in _MAY_SAY_NOTHING and frame[column].dropna().isin(_SAY_NOTHING).all()))
     ends = {column: (f"{column}_low", f"{column}_high") for column in columns if {f"{column}_low", f"{column}_high"} <= set(columns)}
     shown = tuple(column for column in columns if not any(column in pair for pair in ends.values()))
     for column in shown:
-        table.add_column(column.replace("_", " "), justify="left" if frame[column].dtype == object or str(frame[column].dtype).startswith("str") else "right")
+        is_text = frame[column].dtype == object or str(frame[column].dtype).startswith("str")
+        said = column.replace("_", " ") + (" (UTC)" if frame[column].dtype.kind == "M" else "")
+        # Names are typed again: none is cut.
+        table.add_column(said, justify="left" if is_text else "right", overflow="fold", no_wrap=column in _NAMES)
     rows = frame[list(columns)].head(most)
     for row in rows.to_dict("records"):
         table.add_row(*(_said(column, row[column]) + _between(row, ends.get(column)) for column in shown))

@@ -85,6 +85,8 @@ class Clusters:
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> "Clusters":
         """The inverse of as_json."""
+        # What was written before clusters knew of noise has none.
+        said = {"noise": np.zeros((MANY_BASKETS - 1, len(said["columns"]))), **said}
         arrays = {name: np.array(said[name], float) for name in ("filled", "centre", "spread", "weights", "means", "deviations", "noise")}
         return cls(tuple(said["columns"]), names=tuple(said["names"]), stability={int(k): v for k, v in said["stability"].items()}, **arrays)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What is shown of each table: its title, its columns, and how many rows at most.
 SHOWN: dict[str, tuple[str, tuple[str, ...], int]] = {
-    "coverage": ("Tags: who holds them", ("as_of", "tag", "label_en", "label_zh", "layer", "n_holders", "share", "n_unknown", "valid_until", "owner", "remark"), 60),
+    "coverage": ("Tags: who holds them", ("as_of", "tag", "label_en", "label_zh", "layer", "n_holders", "share", "n_unknown", "remark"), 60),
     "pairs": ("Tags held together, the most alike first", ("tag", "other", "n_both", "share_of_tag", "share_of_other", "lift"), 15),
     "changes": ("What changed", ("since", "as_of", "tag", "n_before", "n_now", "n_gained", "n_lost", "share_before", "share_now"), 60)}
 

@@ -28,6 +28,12 @@ def test_a_column_that_says_nothing_is_left_out():
     assert "device" in printed(frame.assign(device=["pc", "all"]), ("channel", "device"))
 
 
+def test_a_name_is_never_cut():
+    frame = pd.DataFrame({"tag": ["a_name_that_is_long_" * 3]} | {f"other_column_{i}": ["text"] for i in range(12)})
+    said = printed(frame, tuple(frame))
+    assert "…" not in said
+
+
 def test_why_a_cell_is_empty_and_that_there_is_more_is_said_where_it_is_so():
     frame = pd.DataFrame({"n_people": [20.0, None, 30.0], "share": [.1, None, .2]})
     assert "empty: fewer than 10 people" in printed(frame, ("n_people", "share"))

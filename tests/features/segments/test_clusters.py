@@ -81,6 +81,8 @@ def test_few_baskets_blur_habits_and_who_is_blurred_is_told_only_where_it_is_sur
     assert adjusted_rand_score(kind[few][is_told], told[is_told]) > adjusted_rand_score(kind[few][is_rash], rash[is_rash]) + .1
     again = Clusters.from_json(json.loads(json.dumps(found.as_json())))
     assert (again.assign(seen, baskets) == found.assign(seen, baskets)).all()
+    older = {key: value for key, value in found.as_json().items() if key != "noise"}
+    assert (Clusters.from_json(older).assign(seen, baskets) == plain.assign(seen, baskets)).all()
 
 
 def test_the_same_people_are_clustered_the_same(fitted):
