@@ -46,8 +46,9 @@ def _cards(told: "BaseTold", tables: dict[str, Any], words: dict[str, Any], n_cu
         who = found.told["revenue"]
         cards.append((percent(who["share"], 0), words["card_revenue"].format(n=f"{who['n']:,}")))
     if found and found.clusters:
-        known = 1 - next((row["share"] or 0 for row in tables["segments"] if row["scheme"] == "cluster" and row["segment"] == "unknown"), 0)
-        cards.append((str(len(found.clusters.names)), words["card_clusters"].format(share=percent(known, 0))))
+        rows = [row for row in tables["segments"] if row["scheme"] == "cluster"]
+        known = 1 - next((row["share"] or 0 for row in rows if row["segment"] == "unknown"), 0)
+        cards.append((str(sum(row["segment"] != "unknown" for row in rows)), words["card_clusters"].format(share=percent(known, 0))))
     return cards
 
 

@@ -73,9 +73,13 @@ def grouped(
     habits = [name for name in (habit.format(currency=currency) for habit in mixtures.HABITS) if name in features and now[name].notna().any()][:mixtures.MOST]
     _cluster(out, now, habits, before, seed)
     out.members = members(now, money, out.clusters)
+    # A cluster that hardly anybody surely belongs to is none; told, it would hide the next smallest too.
+    counts = out.members["cluster"].value_counts() if out.clusters else pd.Series(dtype=int)
+    few = list(counts[counts < FEWEST].index)
+    out.members = _without(out.members, few)
     _describe(out, now, money, habits)
     if len(as_ofs) > 1:
-        earlier = members(portraits[portraits["as_of"] == pd.Timestamp(as_ofs[0])].drop(columns="as_of"), money, out.clusters)
+        earlier = _without(members(portraits[portraits["as_of"] == pd.Timestamp(as_ofs[0])].drop(columns="as_of"), money, out.clusters), few)
         everybody = out.members.index.union(earlier.index)
         parts = [migration(earlier[scheme].reindex(everybody), out.members[scheme].reindex(everybody)).assign(scheme=scheme) for scheme in SCHEMES if scheme in out.members]
         out.tables["migration"] = pd.concat(parts, ignore_index=True)
@@ -102,6 +106,11 @@ def members(portraits: pd.DataFrame, money: str, clusters: Clusters | None) -> p
     if clusters is not None:
         out = out.assign(cluster=clusters.assign(portraits, portraits[FREQUENCY].to_numpy(float)))
     return out
+
+
+def _without(belonging: pd.DataFrame, clusters: Sequence[str]) -> pd.DataFrame:
+    """The same people, those of these clusters in none."""
+    return belonging.assign(cluster=belonging["cluster"].mask(belonging["cluster"].isin(clusters), mixtures.NONE)) if clusters else belonging
 
 
 def _known(portraits: pd.DataFrame) -> Any:

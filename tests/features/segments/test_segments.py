@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.contracts import hold
+from features.segments.clusters import Clusters
 from features.segments.cohorts import cohorts
 from features.segments.tables import segments
+from features.sources import open_dataset
 
 END = datetime(2026, 6, 1)
 DECLARED = 'observed_until = "2026-06-01T00:00:00Z"\n'
@@ -98,6 +101,17 @@ def test_customers_of_one_event_are_grouped_and_belong_to_no_cluster(door, folde
     assert "clusters need 60 customers with 6 baskets in the year, found 0" in " ".join(out.split())
     moved = pd.read_parquet(tmp_path / "migration.parquet")
     assert moved.query("scheme == 'value' and before == 'newcomer'")["n"].sum() == 30
+
+
+def test_a_cluster_that_hardly_anybody_surely_belongs_to_is_none_and_hides_no_other(shop, monkeypatch):
+    def assigned(clusters, portraits, baskets):
+        return np.where(np.arange(len(portraits)) < 9, "B", np.where(np.arange(len(portraits)) < 40, "C", "A")).astype(object)
+
+    monkeypatch.setattr(Clusters, "assign", assigned)
+    found = segments(hold(open_dataset(str(shop)))[0], [END])
+    assert found.members["cluster"].value_counts().to_dict() == {"A": 215, "C": 31, "unknown": 9}
+    told = found.tables["segments"].query("scheme == 'cluster'").set_index("segment")["n"]
+    assert set(told.index) == {"A", "C", "unknown"}
 
 
 @pytest.mark.parametrize(("words", "says"), [
