@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from features.errors import UsageError
+from serving.reasons import explain
 from serving.standing import standing
 from serving.words import Voice
 
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     from training.saved_model import Column
 
 
+# Reasons beside each score.
+N_REASONS = 3
+
+
 def profile(base: "Base", customer: str, language: str) -> dict[str, Any]:
-    """A customer's features by family, in words, segments, tags, and every task's score. Of what is sensitive only how much of it is not shown.
+    """A customer's features by family, in words, segments, tags, and every task's score with its first reasons. Of what is sensitive only how much of it is not shown.
 
     Empty: no families where no task asks about the customer, and the scores say why; nothing of one who is withheld.
     """
@@ -26,7 +31,7 @@ def profile(base: "Base", customer: str, language: str) -> dict[str, Any]:
     scores = []
     for task in base.tasks.values():
         answers = task.ask(asked, withheld)
-        scores += task.results([customer], answers, language)
+        scores += [{**result, **why} for result, why in zip(task.results([customer], answers, language), explain(task.model, answers, language, N_REASONS), strict=True)]
         if answers.found[0]:
             for column, code in zip(task.model.columns, answers.x[0], strict=True):
                 if column.is_sensitive:

@@ -191,7 +191,7 @@ class Holds(BaseModel):
 
 
 class ProfileResponse(BaseModel):
-    """A customer's portrait by family, segments, tags, and the latest score of every task. Of what is sensitive only how much is not shown."""
+    """A customer's portrait by family, segments, tags, and the latest score of every task with its first reasons. Of what is sensitive only how much is not shown."""
 
     request_id: str
     customer_id: str
@@ -202,7 +202,7 @@ class ProfileResponse(BaseModel):
     segments: list[Belongs]
     tags: list[Holds]
     tags_not_shown: int
-    scores: list[Result]
+    scores: list[Explained]
 
 
 class Change(BaseModel):

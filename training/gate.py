@@ -31,7 +31,7 @@ class Verdict:
 
 
 def fit_to_serve(model: SavedModel | Space) -> None:
-    """Hold a model's own backtest against the rule and against knowing only the base rate; a space against chance and the plain filter.
+    """Hold a model's own backtest against the rule and against knowing only the base rate, its reasons against those of refits; a space against chance and the plain filter.
 
     Raises: GateFailed with the first reason.
     """
@@ -50,6 +50,12 @@ def fit_to_serve(model: SavedModel | Space) -> None:
     know_nothing = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
     if card["log_loss"] >= know_nothing:
         raise GateFailed(f"{model.name} must have a log loss below that of the base rate alone ({know_nothing:.4f}), found {card['log_loss']:.4f}; its probabilities mislead")
+    held = card["stability"]["features"] if "stability" in card else None
+    if held and held["sign_agreement"] and held["sign_agreement"]["interval"][0] <= held["of_another_customer"]["sign_agreement"]["interval"][1]:
+        found = f"{held['sign_agreement']['value']:.2f} {held['sign_agreement']['interval']} against {held['of_another_customer']['sign_agreement']['value']:.2f}"
+        raise GateFailed(
+            f"{model.name} must give reasons that models fitted on other customers agree with more than with some other customer's, found {found}; "
+            "its reasons are an accident: bring more customers, or exclude features")
 
 
 def promote(registry: Registry, run: Path, name: str) -> Verdict:
@@ -92,7 +98,7 @@ def roll_back(registry: Registry, run: Path, name: str) -> Verdict:
 
 
 def _against(challenger: SavedModel | Space, champion: SavedModel | Space, run: Path, version: str, standing: str) -> str:
-    """Run both recipes on the newest training table; the challenger's loss must not be higher, and no group may be shown to lose."""
+    """Run both recipes on the newest training table; the challenger's loss must not be higher, nor its calibration or any group be shown to be worse."""
     frame = newest_rows(run, challenger.name)
     if isinstance(challenger, Space) or isinstance(champion, Space):
         return _spaces_against(challenger, champion, frame, standing)
@@ -101,6 +107,10 @@ def _against(challenger: SavedModel | Space, champion: SavedModel | Space, run: 
     told = f"on the same folds: {said['answer']['told']} against version {standing}"
     if said["differences"]["log_loss"]["value"] > 1e-6:
         raise GateFailed(f"{challenger.name} must have a log loss no higher than the champion's, found {told}; the champion stays")
+    ece = said["differences"]["ece"]
+    if ece["interval"][0] > 0:
+        found = f"an expected calibration error {ece['value']:+.4f} {ece['interval']} against version {standing}"
+        raise GateFailed(f"{challenger.name} must give probabilities that can be believed no less than the champion's, found {found}; the champion stays")
     harmed = [f"{row['group']} ({row['difference']:+.4f} {row['interval']})" for row in said["groups"] if row["says"] == "worse"]
     if harmed:
         raise GateFailed(f"{challenger.name} must serve no group worse than the champion, found a higher log loss for {first_few(harmed)}; the champion stays")
