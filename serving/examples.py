@@ -17,13 +17,14 @@ _REST: dict[str, Any] = {
     "contribution": -0.12, "is_firm": None, "sentence": "everything else together lowers the risk of leaving"}
 _HIDDEN: dict[str, Any] = {
     **_REST, "family": "not_shown", "feature": "not_shown", "label": "not shown", "contribution": 0.05, "sentence": "not shown raises the risk of leaving"}
+_EXPLAINED: dict[str, Any] = {
+    **_RESULT, "base_log_odds": -1.595, "log_odds": -0.355, "reasons": [_REASON, _HIDDEN, _REST],
+    "families": [{"family": "behaviour", "contribution": 1.31, "is_firm": True}, {"family": "interest", "contribution": -0.12, "is_firm": False}]}
 
 # By route.
 ANSWERS: dict[str, Any] = {
     "/score": {"request_id": _ID, "results": [_RESULT, _UNKNOWN]},
-    "/explain": {"request_id": _ID, "results": [
-        {**_RESULT, "base_log_odds": -1.595, "log_odds": -0.355, "reasons": [_REASON, _HIDDEN, _REST],
-         "families": [{"family": "behaviour", "contribution": 1.31, "is_firm": True}, {"family": "interest", "contribution": -0.12, "is_firm": False}]}]},
+    "/explain": {"request_id": _ID, "results": [_EXPLAINED]},
     "/audience": {
         "request_id": _ID, "audience_id": "9b1c0d7e52a4f683", "task": "lookalike", "model": "complete-journey.lookalike", "version": "1", "as_of": _AS_OF,
         "expires_at": "2026-02-28T05:00:00Z", "seeds_used": 120, "seeds_unknown": 3,
@@ -42,7 +43,7 @@ ANSWERS: dict[str, Any] = {
         "features_not_shown": 2,
         "segments": [{"scheme": "value", "title": "Value tiers", "segment": "A", "label": "brings the first 80 % of revenue", "as_of": _AS_OF}],
         "tags": [{"tag": "vip_sleeping", "label": "high value, sleeping", "layer": "behaviour", "value": None, "as_of": _AS_OF, "valid_until": "2026-02-14T05:00:00Z"}],
-        "tags_not_shown": 0, "scores": [_RESULT]},
+        "tags_not_shown": 0, "scores": [_EXPLAINED]},
     "/whatif": {
         "request_id": _ID, "is_causal": False, "note": "what the model would say, and no promise of what would happen",
         "changes": [{"feature": "discount_share_28d", "label": "share of list price saved by discounts", "before": 0.1, "after": 0.2}],
