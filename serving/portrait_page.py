@@ -64,7 +64,7 @@ def _scheme(scheme: str, tables: dict[str, Any], words: dict[str, Any], voice: V
 def _stable(told: "BaseTold", words: dict[str, Any]) -> str:
     found = told.segments.clusters if told.segments else None
     agree = found.stability.get(len(found.names)) if found else None
-    return words["stable_lead"].format(agree=f"{agree:.2f}", n=len(found.names)) if found and agree is not None else ""
+    return words["stable_lead"].format(agree=f"{agree:.2f}") if found and agree is not None else ""
 
 
 def _grid(rows: list[dict[str, Any]], words: dict[str, Any]) -> Any:

@@ -252,9 +252,11 @@ def test_ranks_by_steps_are_those_by_counting(values):
 @pytest.mark.filterwarnings("ignore")
 def test_the_door_typed_with_spark_writes_what_it_writes_with_duckdb(both, shop, features_door, monkeypatch, tmp_path):
     """The last of this file: its tables take the place of the others. The session is the same and goes on: to start another takes longer than all that is asked."""
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     monkeypatch.setattr(SparkSession, "stop", lambda session: None)
+    monkeypatch.setattr(SparkContext, "addPyFile", lambda context, path: None)
     for engine in ("duckdb", "spark"):
         code, out, err = features_door("tags", shop, "--as-of", "2024-06-01", "2024-08-01", "--engine", engine, "--out", tmp_path / engine)
         assert (code, "written" in out) == (0, True), err
