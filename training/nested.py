@@ -132,7 +132,7 @@ def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishe
     params: dict[str, dict[str, Any]] = {}
     declared = {"monotone": wishes.monotone} if wishes.monotone else {}
     for kind, first, suggest, n, fixed in (
-        ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, wishes.trials, declared),
+        ("lightgbm", recipes.FIRST_ANY_TREES, recipes.suggest_any_trees, wishes.trials, declared),
         ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, wishes.trials // 2), {}),
     ):
         def loss(given: dict[str, Any], kind: Any = kind, fixed: dict[str, Any] = fixed) -> float:

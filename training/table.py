@@ -163,7 +163,7 @@ def prepare(asked: Asked) -> Prepared:
     order = np.argsort(key, kind="stable")
     groups, copies = _groups(content[order], ids.iloc[order])
     monotone = _monotone(asked, fields)
-    digest = hashlib.sha256(key[order].tobytes() + repr((label, fields, asked.time, recipes.SEED, *([monotone] if monotone else []))).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(key[order].tobytes() + repr((label, fields, asked.time, recipes.SEED, monotone)).encode()).hexdigest()[:12]
     return Prepared(inputs.iloc[order].reset_index(drop=True), y[order], groups, times[order], label, fields, dropped, warnings, copies, digest, monotone)
 
 
