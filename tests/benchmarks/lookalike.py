@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-SHOPS, CUSTOMERS, MONTHS = (21, 22, 23), 12_000, 12
+SHOPS, CUSTOMERS, MONTHS = (21, 22, 23), 5_000, 12
 N, N_SEEDS, REACH, N_TIMES = 1_000_000, 1_000, 10_000, 7
 
 
