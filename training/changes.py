@@ -1,4 +1,4 @@
-"""Who was champion when: one line for each change and each refusal, append-only, beside the registry."""
+"""Who was champion when: a line for each change, each refusal and each challenger that passed, append-only, beside the registry."""
 
 import json
 import os

@@ -70,10 +70,14 @@ def promote(registry: Registry, run: Path, name: str) -> Verdict:
         fit_to_serve(challenger)
         if standing == version:
             # A process that was killed between the change and its line comes here.
-            if not any(line["to"] == version and line["action"] in ("promote", "rollback") for line in changes.lines_of(run, name)):
-                changes.write_line(run, name, "promote", None, version, "the line was missing: the process that made the change was stopped")
+            lines = [line for line in changes.lines_of(run, name) if line["to"] == version and line["action"] != "refuse"]
+            if not lines or lines[-1]["action"] == "passed":
+                before = lines[-1]["from"] if lines else None
+                changes.write_line(run, name, "promote", before, version, "the line was missing: the process that made the change was stopped")
             return Verdict(version, "it is the champion already")
         says = "no champion stood" if standing is None else _against(challenger, registry.model(name, standing), run, version, standing)
+        # Written before the move, so that whom it replaced is known though the process be stopped right after it.
+        changes.write_line(run, name, "passed", standing, version, says)
         registry.promote(name, version, standing)
     except GateFailed as refusal:
         changes.write_line(run, name, "refuse", standing, version, str(refusal))

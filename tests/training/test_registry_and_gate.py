@@ -132,7 +132,8 @@ def test_the_gate_promotes_then_refuses_a_worse_recipe(registry, trained):
     assert registry.version_of(NAME, CHAMPION) == first.version
     registry.register(trained[0], "shop")
     assert gate.promote(registry, run, NAME).version == "3"
-    assert [(line["action"], line["from"], line["to"]) for line in changes.lines_of(run, NAME)] == [("promote", None, "1"), ("refuse", "1", "2"), ("promote", "1", "3")]
+    assert [(line["action"], line["from"], line["to"]) for line in changes.lines_of(run, NAME)] == [
+        ("passed", None, "1"), ("promote", None, "1"), ("refuse", "1", "2"), ("passed", "1", "3"), ("promote", "1", "3")]
     with pytest.raises(GateFailed, match=r"judged against \(1\), found 3; judge again"):
         registry.promote(NAME, "2", "1")
     assert gate.roll_back(registry, run, NAME).version == registry.version_of(NAME, CHAMPION) == "1"
@@ -186,7 +187,7 @@ def test_f12_of_two_promotions_at_once_one_wins_and_the_change_is_written_once(r
     assert registry.version_of(NAME, CHAMPION) == "3" and sum("on the same folds" in one for one in said) == 1, said
     assert sum("only one run may work" in one or "it is the champion already" in one for one in said) == 1, said
     new = changes.lines_of(run, NAME)[len(before):]
-    assert [(line["from"], line["to"]) for line in new] == [("1", "3")]
+    assert [(line["action"], line["from"], line["to"]) for line in new] == [("passed", "1", "3"), ("promote", "1", "3")]
 
 
 def test_what_an_artefact_asks_to_be_installed_is_what_the_lock_installs(registry):

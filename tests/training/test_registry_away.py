@@ -102,7 +102,8 @@ def test_a_promotion_that_was_refused_is_written_down_and_is_no_change(tmp_path,
     with pytest.raises(GateFailed, match="another came"):
         gate.promote(Between(), tmp_path, NAME)
     lines = changes.lines_of(tmp_path, NAME)
-    assert [(line["action"], line["from"], line["to"]) for line in lines] == [("promote", None, "1"), ("refuse", "1", "2")] and "another came" in lines[-1]["says"]
+    told = [(line["action"], line["from"], line["to"]) for line in lines]
+    assert told == [("promote", None, "1"), ("passed", "1", "2"), ("refuse", "1", "2")] and "another came" in lines[-1]["says"]
     assert changes.champion_before(tmp_path, NAME, "2") is None
 
 
