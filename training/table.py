@@ -1,8 +1,6 @@
 """A flat table to a judged model and predictions: what `python -m training table` does."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -24,7 +22,7 @@ from training.reference import band_cuts, drivers, reference_of
 from training.saved_model import Column, SavedModel, encoded
 from training.tables import Rows
 from training.threads import N_THREADS
-from training.tune import make_storage
+from training.tune import study_storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +103,7 @@ def train_table(asked: Asked) -> dict[str, Any]:
     says = f"tuning on {len(rows.y):,} rows x {len(columns)} columns, judged by {'the latest quarter' if is_timed else f'{len(splits)} held-out parts'}"
     bars, on_trial = _progress(steps, n_trials(rows, is_timed, asked.trials))
     with locked(out, may_make=True):
-        storage = os.environ.get("LIKENESS_OPTUNA_STORAGE") or make_storage((out / "optuna.db").resolve())
+        storage = study_storage(out)
 
         def learn_on(i: int, fit: Rows, columns: tuple[Column, ...]) -> Learned:
             return learn(fit, columns, is_timed, wishes, storage, f"table.{table.digest}.{i}", on_trial)
@@ -116,7 +114,7 @@ def train_table(asked: Asked) -> dict[str, Any]:
             record = _record(asked, table, rows, suspected, splits) | figures(judged) | {
                 "winner": final.winner, "inner_log_loss": {kind: round(loss, 5) for kind, loss in final.losses.items()}, "params": final.params}
             model = _saved(_stem(asked.file), table, rows, columns, final, record)
-        _save_anew(model, out / "model")
+        model.save(out / "model")
         if wanted is not None and asked.predictions:
             _write_predictions(asked, wanted, model.probabilities(encoded(inputs_of(wanted, table.fields), model.columns, asked.file.name)))
         write_json(out / "table.json", record | {"seconds": steps.seconds})
@@ -290,15 +288,6 @@ def _saved(name: str, table: Prepared, rows: Rows, columns: tuple[Column, ...], 
     card = {**record, "figures": "of held-out rows, judged by models that were tuned, calibrated and chosen without them; the model saved is the same procedure on all rows"}
     model = SavedModel(name, task, columns, fitted.members, fitted.weights, *final.calibrators[final.winner], band_cuts(final.inner_p), card=card)
     return replace(model, reference=reference_of(model, rows), card=card | {"drivers": drivers(model, rows)})
-
-
-def _save_anew(model: SavedModel, folder: Path) -> None:
-    """Save beside and change places, so that nothing of an earlier model stays."""
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
 
 
 def _progress(steps: Steps, total: int) -> tuple[Any, Any]:
