@@ -81,8 +81,8 @@ def test_the_kin_are_found_among_those_who_are_like_the_seeds(path, shop):
     frame = pd.read_parquet(run / "features" / "demo-shop.lookalike.parquet")
     is_kin = frame["customer_id"].map(truth).to_numpy(bool)
     assert is_kin[frame["is_seed"] == 1].mean() > 3 * is_kin.mean()
-    # The bars are those of the benchmark; of so few held-out seeds chance alone moves a recall by this much.
-    chance = .5 / lookalike["test_seeds"] ** .5
+    # The bars are those of the benchmark; of so few held-out seeds a share comes out lower by this much in one case of twenty.
+    chance = 1.645 * .5 / lookalike["test_seeds"] ** .5
     best, tuned, at_once = oracle(shop, frame, lookalike["test_as_of"]), lookalike["recall_at_10"], lookalike["instant"]["recall_at_10"]
     assert tuned >= .8 * best - chance, (best, tuned)
     assert at_once >= .9 * tuned - chance, (tuned, at_once)
