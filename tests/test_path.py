@@ -69,7 +69,7 @@ def test_dirty_transactions_alone_go_the_same_way(retail):
     assert not any(name.startswith(("category", "categories", "campaign")) for name in pd.read_parquet(retail[2] / "features" / "base.parquet").columns)
 
 
-def test_batch_served_and_mlflow_scores_are_one(grocer, door, tmp_path):
+def test_batch_served_and_mlflow_scores_are_one(grocer, door, tmp_path, monkeypatch):
     import mlflow
     from fastapi.testclient import TestClient
 
@@ -89,6 +89,8 @@ def test_batch_served_and_mlflow_scores_are_one(grocer, door, tmp_path):
         assert total == pytest.approx(result["log_odds"], abs=1e-9)
         assert 1 / (1 + np.exp(-result["log_odds"])) == pytest.approx(result["probability"], abs=1e-6)
     base = pd.read_parquet(run / "features" / "base.parquet").set_index("customer_id").loc[batch["customer_id"]]
+    # MLflow writes the address to the environment too, where later registries of this process would take it for a server's: it is taken back.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{run / 'mlflow.db'}")
     for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
         set_uri(f"sqlite:///{run / 'mlflow.db'}")
     theirs = mlflow.pyfunc.load_model("models:/complete-journey.churn@champion")
