@@ -1,7 +1,9 @@
 """New champions while the server runs: exchanged between two requests, or refused without a change. Under load: test_under_load.py."""
 
+import gc
 import json
 import shutil
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +70,15 @@ def test_a_new_champion_is_served_after_one_look_and_the_other_task_stays(watche
     assert first.versions() == {"churn": "1", "conversion": "1"} and state.base.versions() == {"churn": "2", "conversion": "1"}
     # The other task was not scored again.
     assert state.base.tasks["conversion"] is first.tasks["conversion"]
+
+
+def test_what_was_exchanged_is_given_back(watched, models, register, tmp_path):
+    watcher, state, _, run = watched
+    old = weakref.ref(state.base.tasks["churn"])
+    register(run, other(models["churn"], 0.5), tmp_path / "scratch")
+    assert watcher.look()
+    gc.collect()
+    assert old() is None
 
 
 def _without_income(models):
