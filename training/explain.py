@@ -11,7 +11,7 @@ leaf has 2^d answers (Fast TreeSHAP v2, Yang 2021). Here leaves that stand toget
 column of a part, where the usual way walks every leaf.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -113,28 +113,40 @@ def contributions(booster: Any, x: Matrix) -> Matrix:
     parts = [part for tree, deep in zip(trees, is_deep, strict=True) if not deep for part in _parts(tree)]
     result = np.zeros((len(x), int(said["max_feature_idx"]) + 2))
     result[:, -1] = sum(leaf.value * prod(leaf.shares.values()) for leaf in leaves)
-    blocks = [slice(begin, begin + BLOCK) for begin in range(0, len(x), BLOCK)]
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        list(pool.map(lambda rows: _look_up(parts, codes, x[rows], result[rows]), blocks))
+    if parts:
+        add = _adder(parts, codes)
+        with ThreadPoolExecutor(N_THREADS) as pool:
+            list(pool.map(lambda begin: add(x[begin:begin + BLOCK], result[begin:begin + BLOCK]), range(0, len(x), BLOCK)))
     for i in np.flatnonzero(is_deep):
         result += booster.predict(x, pred_contrib=True, start_iteration=int(i), num_iteration=1, num_threads=1)
     return result
 
 
-def _look_up(parts: Sequence[Part], codes: dict[int, Codes], x: Matrix, result: Matrix) -> None:
-    """Add what the parts say of some rows to their contributions."""
-    code = {j: known.of(column) for (j, known), column in zip(codes.items(), np.ascontiguousarray(x[:, list(codes)].T), strict=True)}
-    total = {j: np.zeros(len(x)) for j in codes}
-    at, more, value = np.empty(len(x), np.intp), np.empty(len(x), np.intp), np.empty(len(x))
-    for part in parts:
-        # Every place is in bounds; "clip" says that it need not be checked, "raise" would copy.
-        np.take(part.steps[0], code[part.columns[0]], out=at, mode="clip")
-        for j, step in zip(part.columns[1:], part.steps[1:], strict=True):
-            np.add(at, np.take(step, code[j], out=more, mode="clip"), out=at)
-        for j, values in zip(part.columns, part.table, strict=True):
-            np.add(total[j], np.take(values, at, out=value, mode="clip"), out=total[j])
-    for j, sums in total.items():
-        result[:, j] += sums
+def _adder(parts: Sequence[Part], codes: dict[int, Codes]) -> Callable[[Matrix, Matrix], None]:
+    """What adds the parts' say of some rows to their contributions; the parts are laid end to end for it."""
+    from training.look_up import look_up
+
+    at = {j: i for i, j in enumerate(codes)}
+    steps, tables = [step for part in parts for step in part.steps], [values for part in parts for values in part.table]
+    laid = (
+        _begins([part.columns for part in parts]), np.array([at[j] for part in parts for j in part.columns], dtype=np.int32),
+        np.concatenate(steps, dtype=np.int32), _begins(steps), np.concatenate(tables), _begins(tables))
+    most = max(known.n for known in codes.values())
+
+    def add(x: Matrix, result: Matrix) -> None:
+        asked = np.empty((len(codes), len(x)), np.min_scalar_type(most))
+        for row, (j, known) in zip(asked, codes.items(), strict=True):
+            row[:] = known.of(x[:, j])
+        total = np.zeros((len(codes), len(x)))
+        look_up(*laid, asked, total)
+        result[:, list(codes)] += total.T
+
+    return add
+
+
+def _begins(lists: Sequence[Sized]) -> Places:
+    """Where each of some lists begins once they are laid end to end, and the end."""
+    return np.cumsum([0, *(len(one) for one in lists)], dtype=np.intp)
 
 
 def _splits(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ CROSSED_ROWS, JUDGED_ROWS = 12_000, 20_000
 SMALL_ROWS, SMALL_REPEATS = 1_000, 3
 OUTER, INNER = 5, 4
 # Boosters that differ by lot are averaged while all their trees together stay so many, which bounds the time of an explanation.
-MOST_TREES, MOST_BAGS = 1_000, 3
+MOST_TREES, MOST_BAGS = 900, 3
 # Weights of the trees in the blend that are tried out of fold.
 SHARES = (0.5, 0.25, 0.75)
 # How a time for learning is shared; what is left is for the fits out of fold and the last ones.

@@ -70,3 +70,20 @@ def _leaves(booster):
     roots = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
     codes = explain._codes([node for root in roots for node in explain._splits(root)])
     return [leaf for root in roots for leaf in explain._tree(root, codes).leaves]
+
+
+def test_where_nothing_can_be_kept_the_loop_is_compiled_all_the_same(monkeypatch):
+    import numba
+
+    from training.look_up import _compiled
+
+    compiled, asked = numba.njit, []
+
+    def njit(cache=False, **others):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compiled(**others)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert _compiled(lambda a: a + 1)(2) == 3 and asked == [True, False]
