@@ -2,14 +2,15 @@
 
 
 class Note(str):
-    """A sentence; `key` and `values` are what it was made of."""
+    """A sentence; `key`, `template` and `values` are what it was made of."""
 
     key: str
+    template: str
     values: dict[str, str]
 
 
 def note(key: str, text: str, **values: object) -> Note:
     """Fill a sentence: note("cut", "{n} sessions are cut", n="12"). A value that is a note stays one."""
     said = Note(text.format(**values))
-    said.key, said.values = key, {name: value if isinstance(value, str) else str(value) for name, value in values.items()}
+    said.key, said.template, said.values = key, text, {name: value if isinstance(value, str) else str(value) for name, value in values.items()}
     return said

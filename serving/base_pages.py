@@ -109,9 +109,11 @@ def _tags(run: Path, base: "Base", dataset: Any, as_of: datetime) -> tuple[list[
 
 
 def lacking(lacks: dict[str, str], words: dict[str, Any], voice: Voice) -> list[tuple[str, str]]:
-    """What is not available and why, each with the language that it is said in."""
-    said = [(words["parts"].get(name, name), *told_in(why, voice.language, words["names"])) for name, why in lacks.items()]
-    return [(words["because"].format(part=part, why=why), language) for part, why, language in said]
+    """What is not available and why, each reason once, with the language that it is said in."""
+    parts = dict[tuple[str, str], list[str]]()
+    for name, why in lacks.items():
+        parts.setdefault(told_in(why, voice.language, words["names"]), []).append(words["parts"].get(name, name))
+    return [(words["because"].format(part=words["between_parts"].join(names), why=why), language) for (why, language), names in parts.items()]
 
 
 def records(frame: Any) -> list[dict[str, Any]]:

@@ -93,15 +93,15 @@ def against(points: Sequence[tuple[float, float, int]], x_label: str, y_label: s
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str) -> Markup:
-    """Horizontal bars, longest as wide as the chart; lengths are relative, so no scale is drawn."""
-    width, step, left = 560, 26, 130
+    """Horizontal bars, longest as wide as the chart; lengths are relative, so no scale is drawn. All of it shows on a telephone: a longest bar that is cut tells no length."""
+    width, step, left = 460, 26, 136
     most = max((value for _, value in rows), default=1.0) or 1.0
     parts = []
     for i, (name, value) in enumerate(rows):
         y = 6 + i * step
         parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
-        parts.append(f'<rect x="{left}" y="{y}" width="{max(value / most * (width - left - 10), 1):.1f}" height="18" rx="2" fill="{OURS}"/>')
-    return _svg(width, 12 + step * len(rows), title, parts)
+        parts.append(f'<rect x="{left}" y="{y}" width="{max(value / most * (width - left - 4), 1):.1f}" height="18" rx="2" fill="{OURS}"/>')
+    return _svg(width, 12 + step * len(rows), title, parts, "max-width:560px;font-size:13px")
 
 
 def pairs(rows: Sequence[tuple[str, float, float]], first: str, second: str) -> Markup:
@@ -178,22 +178,21 @@ def heat(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[float 
 
 
 def ranged(rows: Sequence[tuple[str, float, float, float, str]], title: str) -> Markup:
-    """Horizontal bars of (name, middle, low, high, text) from nothing, to either side, each with a line for its interval."""
+    """Horizontal bars of (name, middle, low, high, text) from nothing, to either side, each under its name and with a line for its interval."""
     if not rows:
         return Markup("")
-    width, step, left, right = 660, 30, 250, 60
+    width, step, left, right = 460, 42, 4, 46
     least, most = min(0.0, *(low for _, _, low, _, _ in rows)), max(1e-9, *(high for _, _, _, high, _ in rows))
 
     def at(value: float) -> float:
         return left + (value - least) / (most - least) * (width - left - right)
 
-    parts = []
+    parts = [f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="0" y2="{step * len(rows) + 4}" stroke="#d5dade"/>']
     for i, (name, middle, low, high, text) in enumerate(rows):
         y = 4 + i * step
         begin, end = sorted((at(0), at(middle)))
-        parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
-        parts.append(f'<rect x="{begin:.1f}" y="{y + 2}" width="{max(end - begin, 1):.1f}" height="18" rx="2" fill="{OURS}" fill-opacity="0.75"/>')
-        parts.append(f'<line x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{y + 11}" y2="{y + 11}" stroke="{INK}" stroke-width="1.5"/>')
-        parts.append(f'<text x="{at(max(high, middle)) + 6:.1f}" y="{y + 16}" fill="{INK}">{escape(text)}</text>')
-    parts.append(f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="0" y2="{step * len(rows) + 4}" stroke="{SOFT}"/>')
-    return _svg(width, step * len(rows) + 8, title, parts)
+        parts.append(f'<text x="{left}" y="{y + 12}" fill="{INK}" stroke="#fff" stroke-width="3" paint-order="stroke">{escape(name)}</text>')
+        parts.append(f'<rect x="{begin:.1f}" y="{y + 18}" width="{max(end - begin, 1):.1f}" height="16" rx="2" fill="{OURS}" fill-opacity="0.75"/>')
+        parts.append(f'<line x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{y + 26}" y2="{y + 26}" stroke="{INK}" stroke-width="1.5"/>')
+        parts.append(f'<text x="{at(max(high, middle)) + 6:.1f}" y="{y + 31}" fill="{INK}">{escape(text)}</text>')
+    return _svg(width, step * len(rows) + 8, title, parts, "max-width:560px;font-size:13px")

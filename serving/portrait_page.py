@@ -32,7 +32,7 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
         "revenue": charts.bars([(f"{words['tenth'].format(i=row['tenth'])}  {percent(row['share_of_revenue'], 0)}", row["share_of_revenue"]) for row in tables.get("revenue", [])],
                                words["revenue_title"]) if "revenue" in tables else "",
         "schemes": [_scheme(scheme, tables, words, voice) for scheme in SCHEMES if any(row["scheme"] == scheme for row in tables.get("segments", []))],
-        "stable": _stable(told, words), "grid": _grid(tables["rfm_grid"], words) if "rfm_grid" in tables else "", **_cohorts(tables.get("cohorts", []), told, words),
+        "stable": _stable(told, words, voice), "grid": _grid(tables["rfm_grid"], words) if "rfm_grid" in tables else "", **_cohorts(tables.get("cohorts", []), told, words),
         "tags": [_tag(row, words, voice) for row in told.tags], "lacks": lacking({name: why for name, why in lacks.items() if name != "journeys"}, words, voice),
         "notes": [told_in(line, voice.language, labels) for line in notes],
         "mean_spend": words["mean_spend"].format(currency=voice.currency(told.currency)), "currency": voice.currency(told.currency),
@@ -53,18 +53,32 @@ def _cards(told: "BaseTold", tables: dict[str, Any], words: dict[str, Any], n_cu
 
 
 def _scheme(scheme: str, tables: dict[str, Any], words: dict[str, Any], voice: Voice) -> dict[str, Any]:
-    rows = sorted((row for row in tables["segments"] if row["scheme"] == scheme), key=lambda row: bool(row["segment"] == "unknown"))
+    rows = sorted((row for row in tables["segments"] if row["scheme"] == scheme), key=lambda row: _place(scheme, row["segment"]))
     few = words["base_few"]
     return {"title": words[f"scheme_{scheme}"], "name": scheme, "rows": [{
         "label": voice.spaced(row[f"label_{voice.language}"]), "sentence": voice.spaced(row[f"sentence_{voice.language}"]), "n": few if row["n"] is None else f"{row['n']:,.0f}",
+        "who": few if row["n"] is None else words["n_customers"].format(n=f"{row['n']:,.0f}"),
         "share": "" if row["share"] is None else percent(row["share"]), "revenue": "" if row["share_of_revenue"] is None else percent(row["share_of_revenue"]),
         "spend": "" if row["spend_mean"] is None else f"{row['spend_mean']:,.0f}"} for row in rows]}
 
 
-def _stable(told: "BaseTold", words: dict[str, Any]) -> str:
+def _place(scheme: str, segment: str) -> int:
+    """Tiers and stages have an order of their own, the others that of their size; who belongs to none comes last."""
+    from features.segments.grids import STAGE_NAMES, TIER_NAMES
+
+    own = list({"value": TIER_NAMES, "lifecycle": STAGE_NAMES}.get(scheme, {}))
+    return own.index(segment) if segment in own else len(own) + (segment == "unknown")
+
+
+def _stable(told: "BaseTold", words: dict[str, Any], voice: Voice) -> str:
+    from features.segments.clusters import STABLE
+
     found = told.segments.clusters if told.segments else None
     agree = found.stability.get(len(found.names)) if found else None
-    return words["stable_lead"].format(agree=f"{agree:.2f}") if found and agree is not None else ""
+    if not found or agree is None:
+        return ""
+    sketch = words["stable_sketch"] if max(found.stability.values()) < STABLE else ""
+    return str(voice.words["between_sentences"]).join(filter(None, [words["stable_lead"].format(agree=f"{agree:.2f}"), sketch]))
 
 
 def _grid(rows: list[dict[str, Any]], words: dict[str, Any]) -> Any:

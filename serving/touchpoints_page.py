@@ -37,11 +37,13 @@ def page(told: "BaseTold", voice: Voice) -> dict[str, Any]:
         last = funnel[-1]
         cards = [(f"{funnel[0]['n_sessions']:,.0f}", words["card_sessions"].format(unit=unit, days=DAYS)),
                  *([(percent(last["share_of_first"]), words["card_converted"].format(last=called(last["stage"])))] if last["share_of_first"] is not None else [])]
+    # The first of a ranking stands out only where chance does not explain it.
     if ranked:
-        cards.append((where(ranked[0]), words["card_first"]))
+        cards.append((where(ranked[0]), words["card_first"]) if ranked[0]["excess_per_1000_low"] > 0 else ("–", words["card_none"]))
     return {
         "data": data, "zone": told.zone, "is_simulated": told.is_simulated, "title": words["touchpoints_title"], "base": words,
         "lead": words["touchpoints_lead"].format(days=DAYS, as_of=as_of), "cards": cards, "unit": unit,
+        "unit_column": words[f"unit_{found.ladder.unit if found else 'sessions'}_column"], "excess": words["excess"].format(unit=unit),
         "funnel": [_stage(row, called(row["stage"]), words) for row in funnel],
         "funnel_chart": charts.bars([(called(row["stage"]), row["n_sessions"]) for row in funnel if row["n_sessions"]], words["funnel_title"]) if funnel else "",
         "by_channel": _by_channel(tables.get("funnel", []), [row["stage"] for row in funnel], words) if funnel else "",
@@ -87,8 +89,12 @@ def _by_channel(rows: list[dict[str, Any]], stages: list[str], words: dict[str, 
 
 
 def _steps(rows: list[dict[str, Any]], words: dict[str, Any]) -> Any:
-    places = sorted({row["place"] for row in rows})[:MOST_STEPS]
+    """As far as somebody goes on, and the end."""
+    from features.journeys.paths import END
+
     shares = {(row["step"], row["place"]): row["share"] for row in rows if row["share"] is not None}
+    last = max((place for step, place in shares if step != END), default=0) + 1
+    places = sorted({row["place"] for row in rows if row["place"] <= last})[:MOST_STEPS]
     steps = sorted({step for step, _ in shares}, key=lambda step: -sum(shares.get((step, place), 0) for place in places))[:12]
 
     def cell(step: str, place: int) -> tuple[float | None, str]:

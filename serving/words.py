@@ -43,8 +43,11 @@ def _notes(language: str) -> dict[str, Any]:
 
 def told(text: str, language: str, names: Mapping[str, str] | None = None) -> tuple[str, str]:
     """A note of the features room in a language, and which language that is: English where it has no words for it. `names` are what things are called here."""
-    known = _notes(language)
-    if not isinstance(text, Note) or text.key not in known:
+    if not isinstance(text, Note):
+        return str(text), "en"
+    # The room's own sentences are English.
+    known: dict[str, Any] = {"names": {}, "between": ", ", text.key: text.template} if language == "en" else _notes(language)
+    if text.key not in known:
         return str(text), "en"
     called: dict[str, str] = {**known["names"], **(names or {})}
 

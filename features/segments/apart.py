@@ -59,7 +59,7 @@ def _said(effect: float, median: float, median_all: float, feature: Feature, lan
 
 def _number(value: float, unit: str) -> str:
     if unit == "share":
-        return f"{100 * value:.0f} %"
+        return f"{100 * value:.0f}%"
     return f"{value:,.0f}" if abs(value) >= 20 else f"{value:,.1f}".removesuffix(".0")
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 
 from features.journeys.tables import Asked
 from features.kept import clean_tables, open_kept
+from features.segments.grids import STAGE_NAMES
 from features.tags.told import UNUSED
 from serving import base_pages, portrait_page, touchpoints_page, words
 from serving.report import _write
@@ -138,6 +140,31 @@ def test_where_nobody_browses_the_page_says_so(pages):
     assert "a funnel needs browsing events" in text
     assert "Touchpoints to look at first" not in text
     assert "<svg" not in text.split("Not available")[0]
+
+
+def test_a_reason_that_several_parts_share_is_said_once_and_steps_end_where_everybody_has_ended(pages):
+    run, told = pages(False)
+    said = {language: (run / f"touchpoints.{language}.html").read_text(encoding="utf-8").split('<script type="application/json"')[0] for language in LANGUAGES}
+    assert "funnel, times, touchpoints to look at first: a funnel needs browsing events (visit, product view, cart, checkout or the like)" in said["en"]
+    assert said["en"].count("a funnel needs browsing events") == said["zh"].count("漏斗需要转化之前的浏览事件") == 1
+    # One purchase is one step: of the eight places of the matrix the first and the end are told.
+    assert said["en"].count(">Step ") == 2 and max(told.journeys.tables["step_matrix"]["place"]) > 2
+
+
+def test_a_first_place_is_named_only_where_chance_does_not_explain_it(browsing):
+    _, told = browsing
+    priority = told.journeys.tables["priority"]
+    for low, named in ((.2, True), (-.1, False)):
+        tables = {**told.journeys.tables, "priority": priority.assign(excess_per_1000_low=low)}
+        cards = touchpoints_page.page(replace(told, journeys=replace(told.journeys, tables=tables)), Voice("en", told.zone))["cards"]
+        assert (cards[-1][1] == base_words("en")["card_first"]) is named and (cards[-1][0] == "–") is not named
+
+
+def test_tiers_and_stages_stand_in_their_own_order(browsing):
+    _, told = browsing
+    schemes = {one["name"]: [row["label"] for row in one["rows"]] for one in portrait_page.page(told, Voice("en", told.zone))["schemes"]}
+    assert [label[:18] for label in schemes["value"]] == ["brings the first 8", "brings the next 15", "brings the last 5 ", "no revenue in the "]
+    assert schemes["lifecycle"] == [name for name in STAGE_NAMES if name in schemes["lifecycle"]]
 
 
 def test_a_run_without_clean_tables_has_no_such_pages(tmp_path):

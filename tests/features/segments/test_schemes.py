@@ -70,8 +70,8 @@ def test_a_sentence_tells_what_differs_in_both_languages():
     "effect": -.9, "median": 3., "median_all": 21.5},
                           {"segment": "B", "feature": "x", "effect": .1, "median": .5, "median_all": .1}])
     assert sentences(found, features, "en") == {
-        "A": "Compared with everybody else: lower days (median 3, all 22); higher share of cakes (median 50 %, all 10 %).", "B": "Nothing sets them apart from everybody else."}
-    assert sentences(found, features, "zh")["A"] == "与其他客户相比：天数更低（中位数3，全部22）；蛋糕占比更高（中位数50 %，全部10 %）。"
+        "A": "Compared with everybody else: lower days (median 3, all 22); higher share of cakes (median 50%, all 10%).", "B": "Nothing sets them apart from everybody else."}
+    assert sentences(found, features, "zh")["A"] == "与其他客户相比：天数更低（中位数3，全部22）；蛋糕占比更高（中位数50%，全部10%）。"
 
 
 def test_an_empty_segment_is_told_and_few_people_are_hidden():
