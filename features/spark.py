@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 JAVA = (17, 21)
 # Without a cluster: so many workers, each a process of its own, share the processors and, for their Java part, a quarter of the memory.
 WORKERS = 2
+# The setting that names the session's own folder. Spark's own settings of folders it rewrites as addresses (file:/tmp/...), which are no paths.
+FOLDER = "spark.likeness.folder"
 
 
 def require_spark() -> None:
@@ -81,8 +83,8 @@ def _session(work: Path) -> "SparkSession":
     from pyspark.sql import SparkSession
 
     settings = {
-        "spark.app.name": "likeness", "spark.ui.showConsoleProgress": "false", "spark.sql.warehouse.dir": str(work / "tables"), "spark.sql.session.timeZone": "UTC",
-        "spark.sql.caseSensitive": "true", "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.app.name": "likeness", "spark.ui.showConsoleProgress": "false", FOLDER: str(work), "spark.sql.warehouse.dir": str(work / "tables"),
+        "spark.sql.session.timeZone": "UTC", "spark.sql.caseSensitive": "true", "spark.sql.execution.arrow.pyspark.enabled": "true",
         # Naive times are read as what they are, UTC, so that Ibis's one type of time is Spark's one.
         "spark.sql.parquet.inferTimestampNTZ.enabled": "false"}
     if master := _master():
@@ -106,8 +108,8 @@ def _session(work: Path) -> "SparkSession":
 
 def send_room(session: "SparkSession", room: Path) -> None:
     """Send a room's code to the workers. The archive stays until the session ends: a worker that begins later fetches it then."""
-    work = Path(session.sparkContext.getConf().get("spark.sql.warehouse.dir", "").removeprefix("file:")).parent
-    session.sparkContext.addPyFile(shutil.make_archive(str(work / room.name), "zip", room.parent, room.name))
+    archive = Path(str(session.conf.get(FOLDER))) / room.name
+    session.sparkContext.addPyFile(shutil.make_archive(str(archive), "zip", room.parent, room.name))
 
 
 def _master() -> str:

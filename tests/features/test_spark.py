@@ -222,8 +222,11 @@ def booster(frame: pd.DataFrame, task) -> SavedModel:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_scores_of_workers_are_those_of_the_process(both, tmp_path):
+def test_scores_of_workers_are_those_of_the_process(both, tmp_path, monkeypatch):
     on_duckdb, on_spark = both
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     task = next(one for one in on_duckdb.tasks if one.kind == "churn")
     write_base(on_duckdb, tmp_path)
     frame = pd.read_parquet(tmp_path / "features" / "base.parquet")
@@ -232,6 +235,7 @@ def test_scores_of_workers_are_those_of_the_process(both, tmp_path):
     base = load_base(tmp_path, read_info(tmp_path), {task.name: Champion(model, "3")})
     told = with_reasons(base.tasks[task.name])
     scored = score_on_spark(on_spark, task, model, "3", Withheld(tmp_path).now())
+    assert list(here.iterdir()) == []  # the code that is sent stands in the session's own folder
     assert scored.n == len(told) > 20 and told["probability"].nunique() > 10 and (told["reason_3"] != "").any()
     pd.testing.assert_frame_equal(scored.told().read_all().to_pandas(), told, check_dtype=False, check_exact=True)
     logged = scored.logged().read_all().to_pandas()
