@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.stability import LARGE, SHIFTED, stability_index
+
 if TYPE_CHECKING:
     from serving.scoring import Base, TaskBase
     from training.saved_model import Column
 
 Array = NDArray[np.float64]
-# Of the population stability index: what is usually called a shift, and a large one (Siddiqi 2006).
-SHIFTED, LARGE = 0.1, 0.25
 # A saved model remembers eleven quantiles, from the 5th to the 95th percentile.
 _LEVELS = np.linspace(0.05, 0.95, 11)
 
@@ -27,15 +27,8 @@ def input_drift(task: "TaskBase") -> dict[str, float]:
     for column, values in zip(task.model.columns, task.x.T, strict=True):
         if column.name in shares and (column.is_category or column.name in quantiles):
             expected, actual = _classes(column, shares[column.name], quantiles.get(column.name, []), values)
-            found[column.name] = round(stability(expected, actual, len(values)), 4)
+            found[column.name] = round(stability_index(expected, actual, len(values)), 4)
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
-def stability(expected: Array, actual: Array, n: int) -> float:
-    """Population stability index of two distributions over the same classes; a class that is empty here counts as half a customer."""
-    least = 0.5 / max(n, 1)
-    one, other = np.maximum(expected, least), np.maximum(actual, least)
-    return float(((other - one) * np.log(other / one)).sum())
 
 
 def _classes(column: "Column", shares: dict[str, float], quantiles: list[float], values: Array) -> tuple[Array, Array]:
@@ -59,7 +52,7 @@ def score_drift(task: "TaskBase") -> float | None:
     if not quantiles:
         return None
     expected, counts = _between(quantiles, task.ordered)
-    return round(stability(expected, counts / max(len(task.ordered), 1), len(task.ordered)), 4)
+    return round(stability_index(expected, counts / max(len(task.ordered), 1), len(task.ordered)), 4)
 
 
 def _between(quantiles: list[float], values: Array) -> tuple[Array, Array]:

@@ -131,10 +131,11 @@ def _adder(parts: Sequence[Part], codes: dict[int, Codes]) -> Callable[[Matrix, 
     laid = (
         _begins([part.columns for part in parts]), np.array([at[j] for part in parts for j in part.columns], dtype=np.int32),
         np.concatenate(steps, dtype=np.int32), _begins(steps), np.concatenate(tables), _begins(tables))
-    most = max(known.n for known in codes.values())
+    # One kind of number nearly always, so that the loop is compiled for one.
+    kind = np.promote_types(np.uint16, np.min_scalar_type(max(known.n for known in codes.values())))
 
     def add(x: Matrix, result: Matrix) -> None:
-        asked = np.empty((len(codes), len(x)), np.min_scalar_type(most))
+        asked = np.empty((len(codes), len(x)), kind)
         for row, (j, known) in zip(asked, codes.items(), strict=True):
             row[:] = known.of(x[:, j])
         total = np.zeros((len(codes), len(x)))

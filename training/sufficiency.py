@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from features.errors import ContractError, first_few
+from features.stability import LARGE, stability_index
 from features.tasks import Task
 from training.folds import MIN_TRAIN_SNAPSHOTS, Folds
 from training.leaks import SUSPECT_AUC, suspects
@@ -23,8 +24,8 @@ MIN_TRAIN, MIN_LATER = 50, 10
 FEW_CUSTOMERS, FEW_ROWS, RAREST = 50, 500, 0.01
 # A jump of the label rate between two snapshots: this many times the odds, and more standard errors than chance gives.
 JUMP_ODDS, JUMP_ERRORS = 1.8, 4.0
-# Population stability index from which a shift is usually called large (Siddiqi 2006), in bins of a tenth.
-LARGE_SHIFT, N_BINS = 0.25, 10
+# Bins of the population stability index.
+N_BINS = 10
 # Enough rows to see a leak.
 MOST_ROWS = 20_000
 
@@ -123,11 +124,11 @@ def _jumps(rows: Rows) -> Iterator[Doubt]:
 
 def _drift(fit: Rows, test: Rows, columns: tuple[Column, ...]) -> Iterator[Doubt]:
     shifts = {column.name: shift(fit.x[:, j], test.x[:, j]) for j, column in enumerate(columns)}
-    large = sorted((name for name, index in shifts.items() if index > LARGE_SHIFT), key=lambda name: -shifts[name])
+    large = sorted((name for name, index in shifts.items() if index > LARGE), key=lambda name: -shifts[name])
     if large:
         yield Doubt(
             "DRIFT", f"{len(large)} of {len(columns)} beyond it: {first_few([f'{name} ({shifts[name]:.2f})' for name in large])}",
-            f"features with a stability index up to {LARGE_SHIFT} between what is learned from and what is judged",
+            f"features with a stability index up to {LARGE} between what is learned from and what is judged",
             "see whether their meaning or source changed; --exclude them and compare, since a model that leans on them is asked about what it has not met")
 
 
@@ -139,12 +140,9 @@ def shift(before: Array, after: Array) -> float:
     def shares(values: Array) -> Array:
         is_known = ~np.isnan(values)
         counts = np.bincount(np.searchsorted(edges, values[is_known], side="left"), minlength=len(edges) + 1)
-        # An empty class counts as half a row.
-        classes: Array = np.maximum(np.append(counts, (~is_known).sum()), 0.5) / len(values)
-        return classes
+        return np.append(counts, (~is_known).sum()) / len(values)
 
-    one, other = shares(before), shares(after)
-    return float(((other - one) * np.log(other / one)).sum())
+    return stability_index(shares(before), shares(after), min(len(before), len(after)))
 
 
 def _leaks(fit: Rows, columns: tuple[Column, ...]) -> Iterator[Doubt]:

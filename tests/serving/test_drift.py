@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.drift import LARGE, SHIFTED, input_drift, score_drift, stability
+from features.stability import LARGE, SHIFTED, stability_index
+from serving.drift import input_drift, score_drift
 from serving.metrics import served
 from serving.scoring import TaskBase
 from training.reference import averages_of
@@ -66,8 +67,8 @@ def test_f35_scores_that_moved_are_told_and_others_are_not(made):
 
 def test_the_index_is_siddiqis():
     # Two classes, 50:50 against 60:40: (.1)(ln 1.2) + (-.1)(ln .8).
-    assert stability(np.array([0.5, 0.5]), np.array([0.6, 0.4]), 1000) == pytest.approx(0.1 * np.log(1.2) - 0.1 * np.log(0.8))
-    assert stability(np.array([0.5, 0.5]), np.array([1.0, 0.0]), 1000) < 5
+    assert stability_index(np.array([0.5, 0.5]), np.array([0.6, 0.4]), 1000) == pytest.approx(0.1 * np.log(1.2) - 0.1 * np.log(0.8))
+    assert stability_index(np.array([0.5, 0.5]), np.array([1.0, 0.0]), 1000) < 5
 
 
 def test_what_training_kept_nothing_of_is_left_out(base):
