@@ -19,7 +19,7 @@ from training.tables import Rows, rows_of
 if TYPE_CHECKING:
     import pandas as pd
 
-PAIRED = {"log_loss": metrics.log_loss, "auc": metrics.auc, "brier": metrics.brier, "ece": metrics.calibration_errors, "lift_at_10": metrics.METRICS["lift_at_10"]}
+PAIRED = {"log_loss": metrics.log_loss, "auc": metrics.auc, "brier": metrics.brier, "ece": metrics.calibration_errors, "lift_at_10": metrics.lift_at(0.10)}
 SHOWN = ("auc", "log_loss", "brier", "ece", "calibration_slope", "lift_at_5", "lift_at_10", "lift_at_20")
 
 

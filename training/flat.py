@@ -137,7 +137,7 @@ def label_of(values: "pd.Series", column: str) -> Label:
 
 def written(values: "pd.Series") -> "pd.Series":
     """Values as a label is compared: small letters, whole numbers without their fraction."""
-    return values.map(lambda value: None if value is None or value != value else re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).casefold()), na_action="ignore")
+    return values.map({value: re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).casefold()) for value in values.dropna().unique()})
 
 
 def typed(frame: "pd.DataFrame", names: Sequence[str]) -> tuple[tuple[Field, ...], dict[str, str]]:
@@ -172,14 +172,19 @@ def _field(name: str, values: "pd.Series") -> Field | str:
     date = date_form(known)
     if date:
         return Field(name, "date", date) if "|" not in date else f"dates whose day and month cannot be told apart, such as {known.iloc[0]}; write them as 2026-01-31"
-    words = known.map(lambda text: len(text.split()) if " " in text else 1 + len(text) // 12)
-    if n_distinct > max(50, 0.3 * n) and (words.mean() >= 4 or known.str.len().mean() > 60):
+    if n_distinct > max(50, 0.3 * n) and _is_prose(known):
         return "free text"
     if n > 50 and n_distinct > 0.95 * n:
         return "an id: nearly every row has its own"
     if known.value_counts().iloc[0] < SMALLEST_LEVEL:
         return f"{n_distinct:,} categories, none with {SMALLEST_LEVEL} rows"
     return Field(name, "category")
+
+
+def _is_prose(known: "pd.Series") -> bool:
+    """Whether values are sentences rather than names; scripts without spaces are counted by their length."""
+    words = known.map(lambda text: len(text.split()) if " " in text else 1 + len(text) // 12)
+    return bool(words.mean() >= 4 or known.str.len().mean() > 60)
 
 
 def _number_form(known: "pd.Series") -> str:

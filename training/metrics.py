@@ -1,6 +1,7 @@
 """Metrics with intervals that resample customers, because a customer's snapshots stand or fall together."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ def _by_score(y: Array, score: Array, w: Array) -> tuple[Array, Array]:
 
 def auc(y: Array, score: Array, w: Array) -> Array:
     """Area under the ROC curve, ties counting half. Shape: y, score (n,), w (b, n) -> (b,)."""
-    positive, negative = _by_score(y, score, w)
+    return _area(*_by_score(y, score, w))
+
+
+def _area(positive: Array, negative: Array) -> Array:
     below = negative.sum(axis=1, keepdims=True) - np.cumsum(negative, axis=1)
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
     area: Array = (positive * (below + negative / 2)).sum(axis=1) / np.maximum(pairs, 1e-300)
@@ -32,7 +36,10 @@ def auc(y: Array, score: Array, w: Array) -> Array:
 
 def average_precision(y: Array, score: Array, w: Array) -> Array:
     """Sum of precision times the step in recall, over distinct scores (as scikit-learn's)."""
-    positive, negative = _by_score(y, score, w)
+    return _precision(*_by_score(y, score, w))
+
+
+def _precision(positive: Array, negative: Array) -> Array:
     hits = np.cumsum(positive, axis=1)
     seen = hits + np.cumsum(negative, axis=1)
     result: Array = (positive * hits / np.maximum(seen, 1e-300)).sum(axis=1) / np.maximum(hits[:, -1], 1e-300)
@@ -41,15 +48,16 @@ def average_precision(y: Array, score: Array, w: Array) -> Array:
 
 def lift_at(share: float) -> Callable[[Array, Array, Array], Array]:
     """Rate among the top `share` against the rate of all; a tie at the edge is taken in part."""
-    def lift(y: Array, score: Array, w: Array) -> Array:
-        positive, negative = _by_score(y, score, w)
-        size = positive + negative
-        wanted = share * size.sum(axis=1, keepdims=True)
-        taken = np.clip(wanted - (np.cumsum(size, axis=1) - size), 0, size)
-        hits = (positive * taken / np.maximum(size, 1e-300)).sum(axis=1)
-        result: Array = hits / np.maximum(share * positive.sum(axis=1), 1e-300)
-        return result
-    return lift
+    return lambda y, score, w: _lift(share, *_by_score(y, score, w))
+
+
+def _lift(share: float, positive: Array, negative: Array) -> Array:
+    size = positive + negative
+    wanted = share * size.sum(axis=1, keepdims=True)
+    taken = np.clip(wanted - (np.cumsum(size, axis=1) - size), 0, size)
+    hits = (positive * taken / np.maximum(size, 1e-300)).sum(axis=1)
+    result: Array = hits / np.maximum(share * positive.sum(axis=1), 1e-300)
+    return result
 
 
 def log_loss(y: Array, p: Array, w: Array) -> Array:
@@ -65,10 +73,10 @@ def brier(y: Array, p: Array, w: Array) -> Array:
     return error
 
 
-METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
-    "auc": auc, "average_precision": average_precision, "log_loss": log_loss, "brier": brier,
-    "lift_at_5": lift_at(0.05), "lift_at_10": lift_at(0.10), "lift_at_20": lift_at(0.20),
-}
+# Those that need the order of the scores alone, of what each distinct score holds, and those that need the probabilities.
+OF_ORDER: dict[str, Callable[[Array, Array], Array]] = {
+    "auc": _area, "average_precision": _precision, "lift_at_5": partial(_lift, 0.05), "lift_at_10": partial(_lift, 0.10), "lift_at_20": partial(_lift, 0.20)}
+OF_PROBABILITIES: dict[str, Callable[[Array, Array, Array], Array]] = {"log_loss": log_loss, "brier": brier}
 
 
 def resamples(customers: NDArray[np.object_], n: int = N_RESAMPLES) -> Array:
@@ -87,8 +95,10 @@ def interval(values: Array) -> list[float]:
 def measure(y: Array, p: Array, w: Array) -> dict[str, Any]:
     """All metrics of probabilities with their intervals, and how far they can be believed. Shape: y, p (n,), w (b, n)."""
     result: dict[str, Any] = {}
-    for name, metric in METRICS.items():
-        values = metric(y, p, w)
+    # Sorted once for all.
+    held = _by_score(y, p, w)
+    found = {name: metric(*held) for name, metric in OF_ORDER.items()} | {name: metric(y, p, w) for name, metric in OF_PROBABILITIES.items()}
+    for name, values in found.items():
         result[name] = round(float(values[0]), 5)
         result[f"{name}_interval"] = interval(values)
     return result | believability(y, p, w)

@@ -16,12 +16,13 @@ from training.metrics import Array
 from training.recipes import Fitted, Ground, Kind, Recipe, blended
 from training.saved_model import Column
 from training.tables import Rows
-from training.threads import N_THREADS
+from training.threads import side_by_side
 from training.tune import tuned
 
 Split = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 OnTrial = Callable[[], None]
-PARTS: tuple[Kind, Kind] = ("lightgbm", "logistic")
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+PARTS: tuple[Kind, ...] = ("lightgbm", "logistic")
 KINDS: tuple[Kind, ...] = ("logistic", "lightgbm", "blend")
 # Up to so many rows each row is judged once; of more, a quarter is judged, at most JUDGED_ROWS.
 CROSSED_ROWS, JUDGED_ROWS = 12_000, 20_000
@@ -30,11 +31,13 @@ OUTER, INNER = 5, 4
 # Boosters that differ by lot are averaged while all their trees together stay so many, which bounds the time of an explanation.
 MOST_TREES, MOST_BAGS = 900, 3
 # Weights of the trees in the blend that are tried out of fold.
-SHARES = (0.5, 0.25, 0.75)
+SHARES = (0.5, 0.25, 0.75, 0.9)
 # How a time for learning is shared; what is left is for the fits out of fold and the last ones.
 SHARE_OF_TIME = {"lightgbm": 0.6, "logistic": 0.15}
 # What tuning sees of a large table: so many rows, so many cells (rows x columns), and half of the inner folds.
 TUNING_ROWS, TUNING_CELLS = 15_000, 1_000_000
+# Up to so many rows all inner folds tune, above half of them.
+WHOLLY_TUNED_ROWS = 4_000
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,14 @@ class Learned:
     calibrators: dict[str, tuple[float, float]]
     losses: dict[str, float]
     winner: Kind
-    # Calibrated out-of-fold probabilities of the winner and the rows they belong to.
-    inner_p: Array
-    inner_y: Array
+    # Out-of-fold margins of each candidate, and the labels of their rows.
+    margins: dict[str, Array]
+    y: Array
+
+    @property
+    def out_of_fold(self) -> Array:
+        """Calibrated probabilities of the winner for rows that it was not fitted on. Shape: (m,)."""
+        return calibrated(self.margins[self.winner], *self.calibrators[self.winner])
 
     def probabilities(self, kind: str, x: Array) -> Array:
         """Shape: (n, p) -> (n,)."""
@@ -115,48 +123,90 @@ def _cut_at(rows: Rows, begin: float, end: float) -> Split:
     return rows.as_ofs < first, later
 
 
+def in_turn(do: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """One after the other: for what is itself one of several that run side by side."""
+    return [do(item) for item in items]
+
+
 def n_trials(rows: Rows, is_timed: bool, trials: int) -> int:
     """How many trials a whole run takes, for its progress."""
-    return (len(outer_splits(rows, is_timed)) + 1) * (trials + max(1, trials // 2))
+    return n_learned(outer_splits(rows, is_timed)) * (trials + max(1, trials // 2))
 
 
-def learn(rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial) -> Learned:
-    """Tune both parts, calibrate on out-of-fold margins, choose by log loss, refit: all from these rows alone.
+def n_learned(splits: Sequence[Split]) -> int:
+    """How many times something is tuned: where one split judges, once; else for each and for all rows."""
+    return 1 if len(splits) == 1 else len(splits) + 1
+
+
+def learn(
+    rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial, each: Each = in_turn,
+) -> Learned:
+    """Tune both parts, calibrate on out-of-fold margins, choose by log loss, refit: all from these rows alone. `each` says how folds are worked on."""
+    params = _tuned_params(rows, columns, is_timed, wishes, storage, name, on_trial, each)
+    splits = inner_splits(rows, is_timed)
+    # Of very many rows half of the folds tell enough of levels and spreads.
+    splits = splits if len(rows.y) <= CROSSED_ROWS else splits[-2:]
+
+    def held_margins(split: Split) -> dict[Kind, Array]:
+        ground = Ground(rows.where(split[0]), columns)
+        return {kind: Recipe(kind, params[kind]).fit_on(ground).margins(rows.x[split[1]]) for kind in PARTS}
+
+    found = each(held_margins, splits)
+    margins: dict[str, Array] = {kind: np.concatenate([part[kind] for part in found]) for kind in PARTS}
+    return made(rows, columns, params, margins, np.concatenate([rows.y[held] for _, held in splits]), wishes)
+
+
+def made(rows: Rows, columns: tuple[Column, ...], params: dict[str, dict[str, Any]], margins: dict[str, Array], y: Array, wishes: Wishes) -> Learned:
+    """Candidates of known parameters: fitted on these rows, calibrated, blended and chosen by margins of rows that each was not fitted on.
 
     Trees keep what is declared monotone; the logistic regression, and a blend with it, are chosen only if its weights happen to.
-    Several margins of the same recipe are pooled, so the calibrator knows the recipe, not one fit of it.
+    Several margins of the same recipe are pooled, so the calibrator knows the recipe, not one fit of it. Shape: each of margins, y (m,).
     """
-    few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
-    inner = inner_splits(few, is_timed)
-    tuning = [(Ground(few.where(fit), columns, is_shared=True), few.where(held)) for fit, held in (inner if few is rows else inner[-2:])]
-    params: dict[str, dict[str, Any]] = {}
-    declared = {"monotone": wishes.monotone} if wishes.monotone else {}
-    for kind, first, suggest, n, fixed in (
-        ("lightgbm", recipes.FIRST_ANY_TREES, recipes.suggest_any_trees, wishes.trials, declared),
-        ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, wishes.trials // 2), {}),
-    ):
-        def loss(given: dict[str, Any], kind: Any = kind, fixed: dict[str, Any] = fixed) -> float:
-            return float(np.mean([fitted_log_loss(Recipe(kind, given | fixed).fit_on(ground).margins(held.x), held.y) for ground, held in tuning]))
-
-        seconds = None if wishes.seconds is None else wishes.seconds * SHARE_OF_TIME[kind]
-        params[kind], _ = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial(), seconds)
-        params[kind] |= fixed
-
-    params["lightgbm"]["n_bags"] = max(1, min(MOST_BAGS, MOST_TREES // params["lightgbm"]["n_trees"]))
-    splits = inner_splits(rows, is_timed)
-    y = np.concatenate([rows.y[held] for _, held in splits])
-    margins: dict[str, Array] = {
-        kind: np.concatenate([Recipe(kind, params[kind]).fit(rows.where(fit), columns).margins(rows.x[held]) for fit, held in splits]) for kind in PARTS}
     blends = {share: share * margins["lightgbm"] + (1 - share) * margins["logistic"] for share in SHARES}
     share = min(SHARES, key=lambda share: fitted_log_loss(blends[share], y))
-    params["blend"], margins["blend"] = {"share_of_trees": share}, blends[share]
+    margins = margins | {"blend": blends[share]}
     calibrators = {kind: fit_platt(margin, y) for kind, margin in margins.items()}
     losses = {kind: fitted_log_loss(margin, y) for kind, margin in margins.items()}
-    fitted: dict[str, Fitted] = {kind: Recipe(kind, params[kind]).fit(rows, columns) for kind in PARTS}
+    ground = Ground(rows, columns)
+    fitted: dict[str, Fitted] = {kind: Recipe(kind, params[kind]).fit_on(ground) for kind in PARTS}
     allowed = KINDS if _is_monotone(fitted["logistic"], columns, wishes.monotone) else ("lightgbm",)
     winner = min(allowed, key=lambda kind: losses[kind])
     fitted["blend"] = blended(fitted["lightgbm"], fitted["logistic"], share)
-    return Learned(params, fitted, calibrators, losses, winner, calibrated(margins[winner], *calibrators[winner]), y)
+    return Learned({**params, "blend": {"share_of_trees": share}}, fitted, calibrators, losses, winner, margins, y)
+
+
+def _tuned_params(
+    rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial, each: Each,
+) -> dict[str, dict[str, Any]]:
+    """The best parameters found for trees and logistic regression on inner folds; of trees also how many, and how often they are fitted by other lots."""
+    few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
+    inner = inner_splits(few, is_timed)
+    tuning = [(Ground(few.where(fit), columns, is_shared=True), few.where(held)) for fit, held in (inner if len(few.y) <= WHOLLY_TUNED_ROWS else inner[-2:])]
+    watched = [(ground, ground.beside(held), held) for ground, held in tuning]
+    declared = {"monotone": wishes.monotone} if wishes.monotone else {}
+
+    def growths(given: dict[str, Any]) -> list[tuple[float, int]]:
+        def one(fold: tuple[Ground, Any, Rows]) -> tuple[float, int]:
+            margins, n_trees = recipes.grown(fold[0], given | declared, fold[1], fold[2].x)
+            return fitted_log_loss(margins, fold[2].y), n_trees
+
+        return each(one, watched)
+
+    def trees_loss(given: dict[str, Any]) -> float:
+        return float(np.mean([loss for loss, _ in growths(given)]))
+
+    def linear_loss(given: dict[str, Any]) -> float:
+        return float(np.mean(each(lambda fold: fitted_log_loss(Recipe("logistic", given).fit_on(fold[0]).margins(fold[1].x), fold[1].y), tuning)))
+
+    def best(kind: Kind, first: Sequence[dict[str, Any]], suggest: Any, n: int, loss: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+        seconds = None if wishes.seconds is None else wishes.seconds * SHARE_OF_TIME[kind]
+        return tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial(), seconds)[0]
+
+    trees = best("lightgbm", recipes.FIRST_ANY_TREES, recipes.suggest_any_trees, wishes.trials, trees_loss)
+    linear = best("logistic", [recipes.FIRST_LOGISTIC], recipes.suggest_logistic, max(1, wishes.trials // 2), linear_loss)
+    n_trees = max(1, round(float(np.exp(np.mean(np.log([n for _, n in growths(trees)]))))))
+    n_bags = max(1, min(MOST_BAGS, MOST_TREES // n_trees))
+    return {"lightgbm": trees | declared | {"n_trees": n_trees, "n_bags": n_bags}, "logistic": linear}
 
 
 def _is_monotone(linear: Fitted, columns: tuple[Column, ...], monotone: dict[str, int]) -> bool:
@@ -176,45 +226,51 @@ def _thinned(rows: Rows, most: int) -> Rows:
 
 
 def judge(
-    splits: Sequence[Split], encode: Callable[[NDArray[np.bool_]], tuple[Rows, tuple[Column, ...]]], learn_on: Callable[[int, Rows, tuple[Column, ...]], Learned],
+    splits: Sequence[Split], encode: Callable[[NDArray[np.bool_]], tuple[Rows, tuple[Column, ...]]], learn_on: Callable[[int, Rows, tuple[Column, ...], Each], Learned],
+    wishes: Wishes,
 ) -> tuple[Judged, Learned]:
-    """Learn on each split's fitted rows and predict its judged rows; learn on all rows. `encode` gives all rows with the levels of those fitted."""
-    from concurrent.futures import ThreadPoolExecutor
+    """Learn on each split's fitted rows and predict its judged rows; learn on all rows. `encode` gives all rows with the levels of those fitted.
 
-    from threadpoolctl import threadpool_limits
+    Where one split judges, what it tuned is fitted again on all rows, and the margins of its judged rows join those that calibrate and choose: nothing is tuned twice.
+    """
+    everybody = np.ones(len(splits[0][0]), dtype=bool)
 
-    def one(i: int) -> Judged:
+    def one(i: int, each: Each = in_turn) -> tuple[Judged, Learned, Rows]:
         fit, held = splits[i]
         rows, columns = encode(fit)
-        seen, x = rows.where(fit), rows.x[held]
-        learned = learn_on(i, seen, columns)
-        p = {kind: learned.probabilities(kind, x) for kind in KINDS}
+        seen, asked = rows.where(fit), rows.where(held)
+        learned = learn_on(i, seen, columns, each)
+        p = {kind: learned.probabilities(kind, asked.x) for kind in KINDS}
         j = best_column(seen, columns)
-        ranking = ranked_by(j, columns[j].is_category, seen, x)
+        ranking = ranked_by(j, columns[j].is_category, seen, asked.x)
         # As shares of the ranking, so that folds with different rules can stand together.
         share = np.searchsorted(np.sort(ranking), ranking, side="right") / len(ranking)
-        return Judged(rows.y[held], rows.customers[held], p | {"chosen": p[learned.winner]}, share, [columns[j].name], [learned.winner])
+        return Judged(asked.y, asked.customers, p | {"chosen": p[learned.winner]}, share, [columns[j].name], [learned.winner]), learned, asked
 
-    def everything() -> Learned:
-        return learn_on(len(splits), *encode(np.ones(len(splits[0][0]), dtype=bool)))
+    if len(splits) == 1:
+        judged, learned, asked = one(0, side_by_side)
+        margins: dict[str, Array] = {kind: np.concatenate([learned.margins[kind], learned.fitted[kind].margins(asked.x)]) for kind in PARTS}
+        rows, columns = encode(everybody)
+        return judged, made(rows, columns, {kind: learned.params[kind] for kind in PARTS}, margins, np.concatenate([learned.y, asked.y]), wishes)
 
-    # As in `side_by_side`, but with the longest piece, which is all rows, first.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(N_THREADS) as pool:
-        final = pool.submit(everything)
-        parts = list(pool.map(one, range(len(splits))))
+    def piece(i: int) -> tuple[Judged | None, Learned]:
+        return one(i)[:2] if i < len(splits) else (None, learn_on(i, *encode(everybody), in_turn))
+
+    # The longest piece, which is all rows, first.
+    (_, final), *rest = side_by_side(piece, [len(splits), *range(len(splits))])
+    parts = [part for part, _ in rest if part]
     return Judged(
         np.concatenate([part.y for part in parts]), np.concatenate([part.groups for part in parts]),
         {kind: np.concatenate([part.p[kind] for part in parts]) for kind in parts[0].p}, np.concatenate([part.rule for part in parts]),
-        [name for part in parts for name in part.rules], [winner for part in parts for winner in part.winners]), final.result()
+        [name for part in parts for name in part.rules], [winner for part in parts for winner in part.winners]), final
 
 
 def figures(judged: Judged) -> dict[str, Any]:
     """All figures of the judged rows, intervals by groups: of the choice, of each candidate, of the rule, and the gain over it."""
     w = metrics.resamples(judged.groups)
-    found = {kind: metrics.measure(judged.y, p, w) for kind, p in judged.p.items()}
+    found = dict(zip(judged.p, side_by_side(lambda p: metrics.measure(judged.y, p, w), judged.p.values()), strict=True))
     over_rule = metrics.gain(judged.y, judged.p["chosen"], judged.rule, w)
-    areas = metrics.auc(judged.y, judged.rule, w)
-    lifts = metrics.lift_at(0.10)(judged.y, judged.rule, w)
+    areas, lifts = (metric(judged.y, judged.rule, w) for metric in (metrics.auc, metrics.lift_at(0.10)))
     return {
         "judged_rows": len(judged.y), "judged_positives": int(judged.y.sum()), **found["chosen"],
         "rule": {"name": max(judged.rules, key=judged.rules.count), "auc": round(float(areas[0]), 5), "auc_interval": metrics.interval(areas),

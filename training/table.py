@@ -17,7 +17,7 @@ from features.progress import Steps
 from training import recipes
 from training.flat import Field, Label, columns_of_inputs, date_form, inputs_of, is_number, label_of, moments, read_flat, typed, unread, written
 from training.leaks import suspects
-from training.nested import Learned, Split, Wishes, figures, judge, learn, n_trials, outer_splits
+from training.nested import Each, Learned, Split, Wishes, figures, judge, learn, n_learned, n_trials, outer_splits
 from training.reference import band_cuts, drivers, reference_of
 from training.saved_model import Column, SavedModel, encoded
 from training.tables import Rows
@@ -96,8 +96,9 @@ def train_table(asked: Asked) -> dict[str, Any]:
 
     is_timed = asked.time is not None
     splits = outer_splits(rows, is_timed)
-    # Every part and all rows are learned, so many at a time.
-    each = None if asked.seconds is None else asked.seconds * N_THREADS / (len(splits) + 1)
+    # So many are learned, so many of them at a time.
+    n = n_learned(splits)
+    each = None if asked.seconds is None else asked.seconds * min(N_THREADS, n) / n
     wishes = Wishes(asked.trials, each, table.monotone)
     _require_both(rows, splits[0], is_timed)
     says = f"tuning on {len(rows.y):,} rows x {len(columns)} columns, judged by {'the latest quarter' if is_timed else f'{len(splits)} held-out parts'}"
@@ -105,11 +106,11 @@ def train_table(asked: Asked) -> dict[str, Any]:
     with locked(out, may_make=True):
         storage = study_storage(out)
 
-        def learn_on(i: int, fit: Rows, columns: tuple[Column, ...]) -> Learned:
-            return learn(fit, columns, is_timed, wishes, storage, f"table.{table.digest}.{i}", on_trial)
+        def learn_on(i: int, fit: Rows, columns: tuple[Column, ...], how: Each) -> Learned:
+            return learn(fit, columns, is_timed, wishes, storage, f"flat.{table.digest}.{i}", on_trial, how)
 
         with steps.step("learn", says, bars):
-            judged, final = judge(splits, table.encode, learn_on)
+            judged, final = judge(splits, table.encode, learn_on, wishes)
         with steps.step("judge", "judging"):
             record = _record(asked, table, rows, suspected, splits) | figures(judged) | {
                 "winner": final.winner, "inner_log_loss": {kind: round(loss, 5) for kind, loss in final.losses.items()}, "params": final.params}
@@ -286,7 +287,7 @@ def _saved(name: str, table: Prepared, rows: Rows, columns: tuple[Column, ...], 
     fitted = final.fitted[final.winner]
     task = {"name": table.label.column, "kind": "table", "label": asdict(table.label), "fields": [asdict(field) for field in table.fields]}
     card = {**record, "figures": "of held-out rows, judged by models that were tuned, calibrated and chosen without them; the model saved is the same procedure on all rows"}
-    model = SavedModel(name, task, columns, fitted.members, fitted.weights, *final.calibrators[final.winner], band_cuts(final.inner_p), card=card)
+    model = SavedModel(name, task, columns, fitted.members, fitted.weights, *final.calibrators[final.winner], band_cuts(final.out_of_fold), card=card)
     return replace(model, reference=reference_of(model, rows), card=card | {"drivers": drivers(model, rows)})
 
 

@@ -116,8 +116,8 @@ def _tune(
     digest = hashlib.sha256(depends_on.encode()).hexdigest()[:12]
     params, history = {}, {}
     for kind, first, suggest, n in (
-        ("lightgbm", recipes.FIRST_LIGHTGBM, recipes.suggest_lightgbm, trials),
-        ("logistic", recipes.FIRST_LOGISTIC, recipes.suggest_logistic, max(1, trials // 2)),
+        ("lightgbm", [recipes.FIRST_LIGHTGBM], recipes.suggest_lightgbm, trials),
+        ("logistic", [recipes.FIRST_LOGISTIC], recipes.suggest_logistic, max(1, trials // 2)),
     ):
         def loss(given: dict[str, Any], kind: str = kind) -> float:
             recipe = Recipe(kind, given)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,10 +51,10 @@ def study_storage(run: Path) -> str:
 
 
 def tuned(
-    storage: str, name: str, trials: int, first: dict[str, Any], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
+    storage: str, name: str, trials: int, first: Sequence[dict[str, Any]], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
     on_trial: Callable[[int, float], None], seconds: float | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Minimise `loss` over `trials` complete trials; give the best parameters and the history.
+    """Minimise `loss` over `trials` complete trials, of which the first have the parameters in `first`; give the best parameters and the history.
 
     With `seconds`, no trial begins after so long, but one there is always; then the result depends on the machine.
 
@@ -98,7 +98,7 @@ def _database(storage: str) -> "RDBStorage":
 
 
 def _tuned(
-    study: "Study", is_file: bool, trials: int, first: dict[str, Any], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
+    study: "Study", is_file: bool, trials: int, first: Sequence[dict[str, Any]], suggest: Callable[[Any], dict[str, Any]], loss: Callable[[dict[str, Any]], float],
     on_trial: Callable[[int, float], None], seconds: float | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The same on an open study."""
@@ -121,8 +121,9 @@ def _tuned(
             time.sleep(0.2)
             continue
         study.sampler = optuna.samplers.TPESampler(seed=SEED + n_done + 1000 * failures + 1_000_003 * len(running), multivariate=False)
-        if n_done == 0 and not failures and not running and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial(first)
+        place = n_done + failures + len(running)
+        if place < len(first) and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(first[place])
         trial = study.ask()
         trial.set_user_attr(_WORKER, _worker())
         ahead = [one for one in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)) if one.number < trial.number]

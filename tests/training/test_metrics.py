@@ -162,3 +162,20 @@ def test_intervals_of_calibration_hold_what_is_true_and_leave_out_what_is_not():
         assert low < said["calibration_slope"] < high and (low <= 1 <= high) is is_in and low <= slope <= high
         assert said["calibration_intercept_interval"][0] < 0 < said["calibration_intercept_interval"][1]
         assert (said["ece"] <= said["ece_by_chance"]["percentile_95"]) is is_in and said["ece_interval"][1] > said["ece"]
+
+
+def test_scores_are_sorted_once_and_every_metric_stays_its_own(monkeypatch):
+    """Five metrics of 500 resamples need one order; each is what it is alone."""
+    rng = np.random.default_rng(3)
+    p = rng.random(300).round(2)
+    y = (rng.random(300) < p).astype(np.float64)
+    w = metrics.resamples(np.arange(300).astype(str).astype(object), 20)
+    alone = {"auc": metrics.auc, "average_precision": metrics.average_precision, **{f"lift_at_{k}": metrics.lift_at(k / 100) for k in (5, 10, 20)}}
+    expected = {name: metric(y, p, w) for name, metric in alone.items()}
+    by_score, sorts = metrics._by_score, []
+    monkeypatch.setattr(metrics, "_by_score", lambda *given: sorts.append(1) or by_score(*given))
+    found = metrics.measure(y, p, w)
+    assert len(sorts) == 1
+    for name, values in expected.items():
+        assert found[name] == round(float(values[0]), 5)
+        assert found[f"{name}_interval"] == metrics.interval(values)

@@ -14,7 +14,7 @@ from features.errors import UsageError
 from training import tune
 from training.tune import make_storage, tuned
 
-FIRST = {"x": 0.9}
+FIRST = [{"x": 0.9}]
 
 
 def suggest(trial):
@@ -39,6 +39,23 @@ def test_the_first_trial_is_the_sound_beginning_and_the_best_is_given(tmp_path):
     assert len(history) == 15
     assert square(best) == min(one["loss"] for one in history)
     assert abs(best["x"] - 0.3) < 0.3
+
+
+def test_several_beginnings_come_in_their_order_also_after_a_stop(tmp_path):
+    first = [{"x": 0.9}, {"x": -1.0}, {"x": 1.5}]
+    tried = []
+
+    def dies(params):
+        tried.append(params["x"])
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return square(params)
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned(storage(tmp_path), "s", 5, first, suggest, dies, quiet)
+    _, history = tuned(storage(tmp_path), "s", 5, first, suggest, dies, quiet)
+    assert [one["x"] for one in history][:3] == [0.9, -1.0, 1.5]
+    assert len({one["x"] for one in history}) == 5
 
 
 def test_a_study_that_was_stopped_ends_like_one_that_was_not(tmp_path):
@@ -108,7 +125,7 @@ def loss(params):
     return (params["x"] - 0.3) ** 2
 print("ready", flush=True)
 sys.stdin.readline()
-tuned(sys.argv[1], "s", int(sys.argv[2]), {"x": 0.9}, lambda trial: {"x": trial.suggest_float("x", -2.0, 2.0)}, loss, lambda n, value: print(n, flush=True))
+tuned(sys.argv[1], "s", int(sys.argv[2]), [{"x": 0.9}], lambda trial: {"x": trial.suggest_float("x", -2.0, 2.0)}, loss, lambda n, value: print(n, flush=True))
 """
 
 
