@@ -40,18 +40,18 @@ FOLDER = "spark.likeness.folder"
 def require_spark() -> None:
     """Raises: UsageError where pyspark or a Java that it runs on is not there."""
     if find_spec("pyspark") is None:
-        raise UsageError("--engine spark needs the package pyspark, found none; install requirements-extra.lock (make check does), or use --engine duckdb")
+        raise UsageError("NO_PYSPARK: --engine spark needs the package pyspark, found none; install requirements-extra.lock (make check does), or use --engine duckdb")
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     step = "on Debian: apt-get install openjdk-17-jre-headless; then set JAVA_HOME, or use --engine duckdb"
     if java is None or not Path(java).exists():
         where = f"none in JAVA_HOME ({home})" if home else "no java on the PATH and no JAVA_HOME"
-        raise UsageError(f"--engine spark needs Java {JAVA[0]} or {JAVA[1]}, found {where}; {step}")
+        raise UsageError(f"NO_JAVA: --engine spark needs Java {JAVA[0]} or {JAVA[1]}, found {where}; {step}")
     told = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
     words = told.split('"')
     version = words[1] if len(words) > 2 else "an unknown version"
     if version.split(".")[0] not in {str(number) for number in JAVA}:
-        raise UsageError(f"--engine spark needs Java {JAVA[0]} or {JAVA[1]}, found {version} in {java}; {step}")
+        raise UsageError(f"NO_JAVA: --engine spark needs Java {JAVA[0]} or {JAVA[1]}, found {version} in {java}; {step}")
 
 
 @contextmanager
@@ -101,7 +101,8 @@ def _session(work: Path) -> "SparkSession":
             session = builder.getOrCreate()
     except Exception as error:  # Py4J raises what it likes
         said = log.read_text(errors="replace").strip().splitlines()
-        raise UsageError(f"--engine spark must be able to start Spark, found: {(said or [str(error)])[-1]}; see SPARK_MASTER, JAVA_HOME and spark-defaults.conf") from None
+        last = (said or [str(error)])[-1]
+        raise UsageError(f"SPARK_FAILED: --engine spark must be able to start Spark, found: {last}; see SPARK_MASTER, JAVA_HOME and spark-defaults.conf") from None
     send_room(session, Path(__file__).parent)
     return session
 

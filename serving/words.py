@@ -54,7 +54,7 @@ def told(text: str, language: str, names: Mapping[str, str] | None = None) -> tu
     def here(value: str) -> str:
         """A note, a name, or names in a row."""
         if isinstance(value, Note):
-            return told(value, language)[0]
+            return told(value, language, names)[0]
         return called[value] if value in called else str(known["between"]).join(called.get(part, part) for part in value.split(", "))
 
     values = {name: here(value) for name, value in text.values.items()}

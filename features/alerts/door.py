@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from features.doors.held import read_held
 from features.doors.times import observed_moment
 from features.errors import UsageError
 
@@ -34,13 +35,11 @@ def run(given: argparse.Namespace) -> None:
     import pandas as pd
     from rich.console import Console
 
-    from features.alerts.judged import FEWEST_WEEKS, judged
+    from features.alerts.judged import FEWEST_CASES, FEWEST_WEEKS, judged
     from features.alerts.panel import mean_scores, tag_sizes, touchpoints, volume
     from features.base import scoring_moment
-    from features.contracts import hold
     from features.doors.tables import pictured, write_frames
     from features.progress import Steps
-    from features.sources import open_dataset
     from features.tags.declared import read_tags
     from features.tags.door import own_file
     from features.tags.known import read_scores
@@ -48,16 +47,18 @@ def run(given: argparse.Namespace) -> None:
     if not 0 < given.false_alarms < 1:
         raise UsageError(f"--false-alarms needs a share between 0 and 1, found {given.false_alarms}; choose for example 0.05")
     steps = Steps()
-    with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
+    dataset = read_held(given.data, steps)
     as_of = observed_moment(given.as_of, dataset) if given.as_of else scoring_moment(dataset)
+    n_weeks = (as_of - dataset.observed_from).days // 7
+    if n_weeks <= FEWEST_WEEKS:
+        raise UsageError(f"TOO_FEW_WEEKS: alerts need {FEWEST_WEEKS + 1} whole weeks before {as_of} UTC, found {n_weeks}; choose a later --as-of, or bring earlier data")
     scores = read_scores(dataset, given.scores)
     with steps.step("weeks", f"counting the weeks before {as_of} UTC"):
         funnel, lacks = touchpoints(dataset, as_of)
         parts = [funnel, volume(dataset, as_of), tag_sizes(dataset, as_of, read_tags(given.tags or own_file(given.data), dataset.currency)), mean_scores(scores, as_of)]
         found = judged(pd.concat([part for part in parts if len(part)], ignore_index=True), given.false_alarms)
     if found.empty:
-        raise UsageError(f"alerts need {FEWEST_WEEKS + 1} whole weeks before {as_of} UTC with enough in each, found fewer; choose a later --as-of")
+        raise UsageError(f"TOO_FEW_CASES: alerts need a series with {FEWEST_CASES} cases in each of {FEWEST_WEEKS + 1} weeks to {as_of} UTC, found none; choose a later --as-of")
     console = Console(highlight=False)
     for line in told(found, given.false_alarms):
         console.print(line, markup=False, soft_wrap=True)

@@ -11,16 +11,19 @@ if TYPE_CHECKING:
 _SHARES = ("share", "drop_off", "converted", "p_", "difference")
 _ENDS = ("difference", "share")
 _FINE = ("per_1000", "lift", "effect")
+_MOMENTS = ("since", "as_of")
 _NAMES = ("tag", "other")
 # A column of nothing else is left out.
 _MAY_SAY_NOTHING, _SAY_NOTHING = ("segment", "device", "remark"), ("not told", "all", "")
 
 
 def pictured(frame: "pd.DataFrame", title: str, columns: tuple[str, ...], most: int) -> "Table":
-    """A table for the screen: its first rows, how many more there are, and why cells are empty. An interval stands beside its number."""
+    """A table for the screen: its first rows, how many more there are, and why cells are empty. An interval stands beside its number, a moment of all rows in the title."""
     from rich.table import Table
 
-    table = Table(title=title)
+    same = tuple(column for column in _MOMENTS if column in columns and column in frame and frame[column].nunique() == 1)
+    table = Table(title=title + (f", {' to '.join(_said(column, frame[column].iloc[0]) for column in same)} UTC" if same else ""))
+    columns = tuple(column for column in columns if column not in same)
     columns = tuple(column for column in columns if column in frame and not (column in _MAY_SAY_NOTHING and frame[column].dropna().isin(_SAY_NOTHING).all()))
     ends = {column: (f"{column}_low", f"{column}_high") for column in columns if {f"{column}_low", f"{column}_high"} <= set(columns)}
     shown = tuple(column for column in columns if not any(column in pair for pair in ends.values()))

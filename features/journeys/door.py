@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.doors.engines import add_engine, moved, require_engine
+from features.doors.held import read_held
 from features.errors import ContractError, UsageError, first_few
 
 if TYPE_CHECKING:
@@ -61,11 +62,9 @@ def run(given: argparse.Namespace) -> None:
     """Do what the command line asks."""
     from rich.console import Console
 
-    from features.contracts import hold
     from features.doors.times import moment_of
     from features.journeys.tables import Asked, journeys
     from features.progress import Steps
-    from features.sources import open_dataset
 
     for name in ("days", "horizon", "lookback"):
         if getattr(given, name) < 1:
@@ -74,8 +73,7 @@ def run(given: argparse.Namespace) -> None:
         raise UsageError("--compare needs --segment COL, whose values it names, found none; give it")
     require_engine(given.engine)
     steps = Steps()
-    with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
+    dataset = read_held(given.data, steps)
     as_of = moment_of(given.as_of, dataset.zone) if given.as_of else dataset.observed_until.replace(microsecond=0)
     if as_of > dataset.observed_until:
         raise UsageError(f"--as-of must not be after the end of the data ({dataset.observed_until} UTC), found {given.as_of}; choose an earlier moment")

@@ -70,13 +70,13 @@ def declared(funnel: Funnel, own: Iterable[str], marketers: Iterable[str] = (), 
         stages = [*stages[:stages.index(conversion)], conversion] if conversion in stages else [*stages, conversion]
     where = f"funnels.{funnel.name}"
     if len(stages) < 2 or len(set(stages)) < len(stages):
-        raise ContractError(f"{where} needs two stages or more, each once, found {', '.join(stages) or 'none'}; correct dataset.toml")
+        raise ContractError(f"FUNNEL_STAGES: {where} needs two stages or more, each once, found {', '.join(stages) or 'none'}; correct dataset.toml")
     depths = [(stage, NAMES.index(stage) + 1 if stage in NAMES else STAGES.get(stage, 0)) for stage in stages]
     known = [pair for pair in depths if pair[1]]
     for (before, depth), (after, next_depth) in zip(known, known[1:], strict=False):
         if depth > next_depth:
-            raise ContractError(f"{where} needs its stages in the order in which they happen, found {before} (a {NAMES[depth - 1]}) before {after} (a {NAMES[next_depth - 1]}); "
-                                "turn them round in dataset.toml")
+            turned = f"{before} (a {NAMES[depth - 1]}) before {after} (a {NAMES[next_depth - 1]})"
+            raise ContractError(f"STAGE_ORDER: {where} needs its stages in the order in which they happen, found {turned}; turn them round in dataset.toml")
     own, marketers = list(own), list(marketers)
     allowed = [*own, *marketers] if funnel.unit == "customers" else own
     number_of: dict[str, int] = {}
@@ -84,9 +84,9 @@ def declared(funnel: Funnel, own: Iterable[str], marketers: Iterable[str] = (), 
         group = [kind for kind in own if stage in NAMES and STAGES.get(kind) == NAMES.index(stage) + 1 and kind not in stages]
         kinds = [*group, *([stage] if stage in allowed else [])]
         if not kinds and stage in marketers:
-            raise ContractError(f'{where} counts sessions, which marketers do not make, found the stage {stage}; write unit = "customers" there')
+            raise ContractError(f'STAGE_OF_MARKETERS: {where} counts sessions, which marketers do not make, found the stage {stage}; write unit = "customers" there')
         if not kinds:
-            raise ContractError(f"{where} needs stages that occur, found {stage!r}, which never does; {_nearest(stage, [*allowed, *NAMES])}")
+            raise ContractError(f"STAGE_NEVER_OCCURS: {where} needs stages that occur, found {stage!r}, which never does; {_nearest(stage, [*allowed, *NAMES])}")
         number_of |= dict.fromkeys(kinds, number)
     return Ladder(funnel.name, tuple(stages), number_of, funnel.unit)
 
@@ -95,7 +95,7 @@ def require_kind(kind: str, kinds: Iterable[str]) -> None:
     """Raises: UsageError for a kind of event that never occurs, with the nearest that does."""
     kinds = list(kinds)
     if kind not in kinds:
-        raise UsageError(f"--conversion needs a kind of event that customers begin, found {kind!r}, which never occurs; {_nearest(kind, kinds)}")
+        raise UsageError(f"KIND_NEVER_OCCURS: --conversion needs a kind of event that customers begin, found {kind!r}, which never occurs; {_nearest(kind, kinds)}")
 
 
 def staged(kind: ibis.Value, ladder: Ladder) -> ibis.Value:

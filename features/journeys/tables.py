@@ -63,7 +63,7 @@ def journeys(dataset: Dataset, asked: Asked, segments: ir.Table | None = None, s
     window = with_segment(found.since(since), segments).cache()
     n_sessions = int(window.count().to_pyarrow().as_py())
     if not n_sessions:
-        raise UsageError(f"journeys need {ladder.unit} in the {asked.days} days before {asked.as_of}, found none; choose another --as-of or more --days")
+        raise UsageError(f"NO_SESSIONS: journeys need {ladder.unit} in the {asked.days} days before {asked.as_of}, found none; choose another --as-of or more --days")
     if lacks:
         out.unavailable |= dict.fromkeys(("funnel", "times", "priority"), lacks)
     _credit(dataset, found, window, since, asked, out)
@@ -114,7 +114,7 @@ def _credit(dataset: Dataset, found: Sessions, window: ir.Table, since: datetime
     if not found.ladder.last or found.ladder.unit != "sessions":
         out.unavailable["attribution"] = note("credit_needs_sessions", "attribution needs conversions in sessions")
     elif told < 2:
-        out.unavailable["attribution"] = note("credit_needs_channels", "attribution needs two channels or more, and this data tells {n}", n=told)
+        out.unavailable["attribution"] = note("credit_needs_channels", "attribution needs two channels or more, and this data has {n}", n=told)
     treatments = crediting.messages(dataset, found, since) if asked.with_treatments else None
     ways, named = (None, {}) if "attribution" in out.unavailable else crediting.journeys(found, met, asked.lookback_days, treatments)
     if "times" not in out.unavailable:
@@ -134,6 +134,6 @@ def _credit(dataset: Dataset, found: Sessions, window: ir.Table, since: datetime
 def _known_segment(value: str, window: ir.Table) -> str:
     names = sorted(name for name in window.segment.as_table().distinct().to_pyarrow().column(0).to_pylist() if name is not None)
     if value not in names:
-        raise UsageError(f"--compare needs two values of --segment ({first_few(names, 8) or 'none: give --segment'}), found {value!r}; correct it")
+        raise UsageError(f"EMPTY_SEGMENT: --compare needs two values of --segment ({first_few(names, 8) or 'nobody with sessions has any'}), found {value!r}; correct it")
     return value
 

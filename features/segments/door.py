@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features.doors.engines import add_engine, moved, require_engine
+from features.doors.held import read_held
 from features.doors.times import observed_moment
 from features.errors import ContractError, UsageError
 
@@ -41,14 +42,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(given: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    from features.contracts import hold
     from features.progress import Steps
-    from features.sources import open_dataset
 
     require_engine(given.engine)
     steps = Steps()
-    with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
+    dataset = read_held(given.data, steps)
     with moved(dataset, given.engine, steps) as dataset:
         _group(given, dataset, steps)
 

@@ -67,7 +67,7 @@ def grouped(
     currency = dataset.currency.lower()
     now = portraits[portraits["as_of"] == pd.Timestamp(as_ofs[-1])].drop(columns="as_of")
     if now.empty:
-        raise UsageError(f"segments need customers known before {as_ofs[-1]} UTC, found none; choose a later --as-of")
+        raise UsageError(f"NOBODY_KNOWN: segments need customers known before {as_ofs[-1]} UTC, found none; choose a later --as-of")
     out = Segments(as_ofs[-1], now, features)
     money = MONEY.format(currency=currency)
     habits = [name for name in (habit.format(currency=currency) for habit in mixtures.HABITS) if name in features and now[name].notna().any()][:mixtures.MOST]

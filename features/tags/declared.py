@@ -51,11 +51,11 @@ def read_tags(path: Path, currency: str) -> tuple[Tag, ...]:
         text = path.read_bytes().decode("utf-8-sig")
         said = tomllib.loads(text)
     except FileNotFoundError:
-        raise ContractError(f"the file of tags must be there, found none at {path}; correct the name, or leave it out for the default set") from None
+        raise ContractError(f"TAG_FILE: the file of tags must be there, found none at {path}; correct the name, or leave it out for the default set") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(f"{path.name} must be a file of UTF-8 text, found {error}; save it again as UTF-8") from None
+        raise ContractError(f"TAG_FILE: {path.name} must be a file of UTF-8 text, found {error}; save it again as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise ContractError(f"{path.name} must be valid TOML, found: {error}; correct that line") from None
+        raise ContractError(f"TAG_FILE: {path.name} must be valid TOML, found: {error}; correct that line") from None
     plain = {key: ({name: {k: v for k, v in tag.items() if k not in _TEXTS} if isinstance(tag, dict) else tag for name, tag in value.items()}
                    if key == "tags" and isinstance(value, dict) else value) for key, value in said.items()}
     hold_keys(plain, {"default": bool, "tags": {"*": _TAG}}, (), path.name, text)
@@ -70,17 +70,18 @@ def _tag(name: str, said: dict[str, Any], currency: str, file: str, text: str) -
     line = line_of(text, ("tags", name))
     where = f"{file} line {line}, tag {name},"
     if not re.fullmatch(r"[^\W\d]\w*", name) or name in ("and", "or", "not", "in", "is", "known", "unknown", "true", "false"):
-        raise ContractError(f"{where} needs a name of letters, digits and _ that is no word of a rule, found {name!r}; name it otherwise")
+        raise ContractError(f"TAG_DECLARED: {where} needs a name of letters, digits and _ that is no word of a rule, found {name!r}; name it otherwise")
     rules, values = (_texts(said.get(key, []), key, f"{file} line {line_of(text, ('tags', name, key))}, tag {name},") for key in _TEXTS)
     if not rules:
-        raise ContractError(f'{where} needs a rule, found none; write for example rule = "sessions_count_30d > 10 visits"')
+        raise ContractError(f'TAG_DECLARED: {where} needs a rule, found none; write for example rule = "sessions_count_30d > 10 visits"')
     if values and len(values) != len(rules):
-        raise ContractError(f"{where} needs one value for each of its {len(rules)} rules, found {len(values)}; write as many")
+        raise ContractError(f"TAG_DECLARED: {where} needs one value for each of its {len(rules)} rules, found {len(values)}; write as many")
     missing = [key for key in ("label_en", "label_zh", "layer", "valid_days", "owner") if not said.get(key)]
     if missing:
-        raise ContractError(f"{where} needs label_en, label_zh, layer, valid_days (1 or more) and owner, found no {', '.join(missing)}; write them")
+        raise ContractError(f"TAG_DECLARED: {where} needs label_en, label_zh, layer, valid_days (1 or more) and owner, found no {', '.join(missing)}; write them")
     if said["layer"] not in LAYERS or said["valid_days"] < 1:
-        raise ContractError(f"{where} needs a layer of {', '.join(LAYERS)} and valid_days of 1 or more, found {said['layer']!r} and {said['valid_days']}; correct them")
+        found = f"{said['layer']!r} and {said['valid_days']}"
+        raise ContractError(f"TAG_DECLARED: {where} needs a layer of {', '.join(LAYERS)} and valid_days of 1 or more, found {found}; correct them")
     at_rule = f"{file} line {line_of(text, ('tags', name, 'rule'))}, tag {name},"
     texts = tuple(_in_currency(rule, currency) for rule in rules)
     return Tag(
@@ -91,7 +92,7 @@ def _tag(name: str, said: dict[str, Any], currency: str, file: str, text: str) -
 def _texts(said: Any, key: str, where: str) -> tuple[str, ...]:
     found = [said] if isinstance(said, str) else said
     if not isinstance(found, list) or not all(isinstance(one, str) and one.strip() for one in found):
-        raise ContractError(f"{where} needs a text or a list of texts in {key}, found {said!r}; correct it")
+        raise ContractError(f"TAG_DECLARED: {where} needs a text or a list of texts in {key}, found {said!r}; correct it")
     return tuple(found)
 
 
@@ -106,7 +107,8 @@ def in_order(tags: Sequence[Tag]) -> list[Tag]:
 
     def visit(tag: Tag, way: tuple[str, ...]) -> None:
         if tag.name in way:
-            raise ContractError(f"{tag.where} needs a rule that does not come back to itself, found the cycle {' -> '.join((*way[way.index(tag.name):], tag.name))}; cut it")
+            cycle = " -> ".join((*way[way.index(tag.name):], tag.name))
+            raise ContractError(f"TAG_CYCLE: {tag.where} needs a rule that does not come back to itself, found the cycle {cycle}; cut it")
         if tag.name in done:
             return
         for name in dict.fromkeys(name for rule in tag.rules for name in tags_in(rule)):
@@ -142,7 +144,7 @@ def chosen_rules(tags: Sequence[Tag], columns: Mapping[str, Column]) -> tuple[di
             lacks[tag.name] = ", ".join(dict.fromkeys(why))
         odd = [name for name in tag.excludes if name not in names]
         if odd:
-            raise ContractError(f"{tag.where} needs names of tags in excludes, found {first_few(odd)}; {_nearest(odd[0], names)}")
+            raise ContractError(f"TAG_NAME: {tag.where} needs names of tags in excludes, found {first_few(odd)}; {_nearest(odd[0], names)}")
     return which, lacks
 
 
@@ -151,15 +153,15 @@ def _hold_names(tag: Tag, rule: Rule, value: str, names: Sequence[str], columns:
         if name not in names:
             if name in columns:
                 example = "= true" if columns[name].unit == YES_OR_NO else "with an operator and a value"
-                raise ContractError(f"{tag.where} needs {name} {example}, found it alone; only a tag stands alone")
-            raise ContractError(f"{tag.where} needs names that exist, found {name!r}, which is no tag; {_nearest(name, [*names, *columns])}")
+                raise ContractError(f"TAG_RULE: {tag.where} needs {name} {example}, found it alone; only a tag stands alone")
+            raise ContractError(f"TAG_NAME: {tag.where} needs names that exist, found {name!r}, which is no tag; {_nearest(name, [*names, *columns])}")
     for name in [*columns_in(rule), *([value] if value else [])]:
         if name not in columns:
             if name in names:
-                raise ContractError(f"{tag.where} needs the tag {name} alone, found it compared; write only {name}")
-            raise ContractError(f"{tag.where} needs names that exist, found {name!r}, which is no feature and no score; {_nearest(name, [*columns, *names])}")
+                raise ContractError(f"TAG_RULE: {tag.where} needs the tag {name} alone, found it compared; write only {name}")
+            raise ContractError(f"TAG_NAME: {tag.where} needs names that exist, found {name!r}, which is no feature and no score; {_nearest(name, [*columns, *names])}")
         if columns[name].is_sensitive and not tag.may_be_sensitive:
-            raise ContractError(f"{tag.where} must not use a sensitive feature unawares, found {name}; leave it out, or write sensitive = true where the law allows")
+            raise ContractError(f"TAG_SENSITIVE: {tag.where} must not use a sensitive feature unawares, found {name}; leave it out, or write sensitive = true where the law allows")
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

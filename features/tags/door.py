@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.doors.engines import add_engine, moved, require_engine
+from features.doors.held import read_held
 from features.doors.times import observed_moment
 from features.errors import ContractError, UsageError
 
@@ -41,14 +42,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(given: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    from features.contracts import hold
     from features.progress import Steps
-    from features.sources import open_dataset
 
     require_engine(given.engine)
     steps = Steps()
-    with steps.step("read", f"reading {given.data}"):
-        dataset, _ = hold(open_dataset(given.data))
+    dataset = read_held(given.data, steps)
     with moved(dataset, given.engine, steps) as dataset:
         _evaluate(given, dataset, steps)
 
@@ -70,9 +68,11 @@ def _evaluate(given: argparse.Namespace, dataset: "Dataset", steps: "Steps") -> 
     declared = read_tags(path, dataset.currency)
     planned = plan(dataset, declared, read_scores(dataset, given.scores))
     if not planned.tags:
-        raise UsageError(f"tags need some tag that the data allow, found none of {len(declared)} in {path.name}: {next(iter(planned.lacks.items()))}; bring those data")
+        raise UsageError(f"NO_TAG: tags need some tag that the data allow, found none of {len(declared)} in {path.name}: {next(iter(planned.lacks.items()))}; bring those data")
     with steps.step("tags", f"evaluating {len(planned.tags)} tags at {len(as_ofs)} moments"):
         table = tagged(dataset, planned, as_ofs)
+        if not table.count().to_pyarrow().as_py():
+            raise UsageError(f"NOBODY_KNOWN: tags need customers known before {as_ofs[-1]} UTC, found none; choose a later --as-of")
         said = dataset.engine.create_table("tag_statements", statements(table, planned), overwrite=True)
         tables = {"coverage": coverage(table, planned), "pairs": pairs(table, planned, as_ofs[-1])}
         compared, notes = _changes(dataset, table, said, as_ofs, {tag.name: tag.texts[0] for tag in planned.tags}, given.out)

@@ -99,7 +99,7 @@ def _tokens(text: str, where: str) -> Iterator[tuple[str, str]]:
     while text[place:].strip():
         found = _TOKEN.match(text, place)
         if not found:
-            raise ContractError(f"{where} needs names, numbers, 'texts' and the signs = != < <= > >= ( ) , % only, found {text[place:].strip()[:20]!r}; correct it")
+            raise ContractError(f"TAG_RULE: {where} needs names, numbers, 'texts' and the signs = != < <= > >= ( ) , % only, found {text[place:].strip()[:20]!r}; correct it")
         kind, word = str(found.lastgroup), found[str(found.lastgroup)]
         place = found.end()
         if kind == "name" and word.lower() in _WORDS:
@@ -127,7 +127,7 @@ class _Reading:
 
     def wrong(self, needed: str) -> ContractError:
         kind, word = self.ahead
-        return ContractError(f"{self.where} needs {needed}, found {'its end' if kind == 'end' else repr(word)}; correct it")
+        return ContractError(f"TAG_RULE: {self.where} needs {needed}, found {'its end' if kind == 'end' else repr(word)}; correct it")
 
     def either(self, depth: int) -> Rule:
         return self._several("or", depth)
@@ -141,7 +141,7 @@ class _Reading:
 
     def _one(self, depth: int) -> Rule:
         if depth > DEEPEST:
-            raise ContractError(f"{self.where} needs at most {DEEPEST} brackets and nots inside each other, found more; make two tags of it")
+            raise ContractError(f"TAG_RULE: {self.where} needs at most {DEEPEST} brackets and nots inside each other, found more; make two tags of it")
         if self.take("word", "not"):
             return Not(self._one(depth + 1))
         if self.take("sign", "("):

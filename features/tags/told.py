@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import reduce
 from itertools import combinations
 from typing import Any
 
@@ -9,8 +10,10 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from features.contracts import COLUMNS
 from features.journeys.shares import FEWEST, told_number
 from features.notes import Note, note
+from features.streams import ROLES
 from features.tags.declared import Tag
 from features.tags.evaluate import HOLDS, Plan
 
@@ -96,5 +99,20 @@ def remarks(plan: Plan, covered: pd.DataFrame, paired: pd.DataFrame, declared: S
         if row["is_conflict"]:
             notes.append(note("tags_conflict", "{tag} and {other} exclude each other, and {n} customers hold both; correct a rule", tag=row["tag"], other=row["other"],
                               n=told_number(1 if pd.isna(row["n_both"]) else row["n_both"])))
-    return [*notes, *(note("tag_needs", "{tag}: not available, it needs {needs}", tag=tag.name, needs=plan.lacks[tag.name])
+    return [*notes, *(note("tag_needs", "{tag}: not available, it needs {needs}", tag=tag.name, needs=_needs(plan.lacks[tag.name]))
                      for tag in declared if tag.name in plan.lacks)]
+
+
+def _needs(lacks: str) -> str:
+    """What a tag lacks, in words: "role:cart and brand" -> events of kind cart_add ... and the column brand."""
+    return reduce(lambda one, other: note("need_and", "{one} and {other}", one=one, other=other), (_need(lack) for part in lacks.split(", ") for lack in part.split(" and ")))
+
+
+def _need(lack: str) -> str:
+    what, _, name = lack.partition(":")
+    if what in ("kind", "role"):
+        return note("need_events", "events of kind {kinds}", kinds=" / ".join(ROLES.get(name, (name,)) if what == "role" else (name,)))
+    if what == "table":
+        return note("need_table", "the table {table}", table=name)
+    # A name of an attribute, a score (with how to give it) or a tag says itself what it is.
+    return note("need_column", "the column {column}", column=lack.replace("_minor", "")) if lack.split(" ")[0] in COLUMNS["events"] else lack

@@ -17,7 +17,7 @@ def converted(found: Compare, unit: str, texts: tuple[str, ...], where: str) -> 
     Raises: ContractError for a unit that is missing, too many or another, and for a text where there are numbers or the other way round.
     """
     if unit in (TEXT, YES_OR_NO) and found.operator not in ("=", "!=", "in"):
-        raise ContractError(f"{where} needs =, != or in with {found.name}, which is {'a text' if unit == TEXT else unit}, found {found.operator}; correct it")
+        raise ContractError(f"TAG_VALUE: {where} needs =, != or in with {found.name}, which is {'a text' if unit == TEXT else unit}, found {found.operator}; correct it")
     return tuple(_one(value, found.name, unit, texts, where) for value in found.values)
 
 
@@ -25,20 +25,20 @@ def _one(value: Value, name: str, unit: str, texts: tuple[str, ...], where: str)
     is_text, is_bool = isinstance(value.value, str), isinstance(value.value, bool)
     if unit == TEXT:
         if not is_text:
-            raise ContractError(f"{where} needs a text in quotes for {name}, found {value.value}; write for example {name} = '{texts[0] if texts else 'app'}'")
+            raise ContractError(f"TAG_VALUE: {where} needs a text in quotes for {name}, found {value.value}; write for example {name} = '{texts[0] if texts else 'app'}'")
         if texts and value.value not in texts:
             from difflib import get_close_matches
 
             near = get_close_matches(str(value.value), texts, 1, 0.5)
             raise ContractError(
-                f"{where} needs one of {first_few(texts, 8)} for {name}, found {value.value!r}; {f'did you mean {near[0]}?' if near else 'correct it'}")
+                f"TAG_VALUE: {where} needs one of {first_few(texts, 8)} for {name}, found {value.value!r}; {f'did you mean {near[0]}?' if near else 'correct it'}")
         return value.value
     if unit == YES_OR_NO:
         if not is_bool:
-            raise ContractError(f"{where} needs true or false for {name}, found {value.value!r}; write for example {name} = true")
+            raise ContractError(f"TAG_VALUE: {where} needs true or false for {name}, found {value.value!r}; write for example {name} = true")
         return float(value.value)
     if is_text or is_bool:
-        raise ContractError(f"{where} needs a number for {name}, which is in {unit}, found {value.value!r}; correct it")
+        raise ContractError(f"TAG_VALUE: {where} needs a number for {name}, which is in {unit}, found {value.value!r}; correct it")
     return float(value.value) * _factor(value, name, unit, where)
 
 
@@ -48,10 +48,10 @@ def _factor(value: Value, name: str, unit: str, where: str) -> float:
     if unit in PLAIN:
         if not said:
             return 1.0
-        raise ContractError(f"{where} needs a plain number for {name} ({unit}), found the unit {said!r}; leave it out")
+        raise ContractError(f"TAG_UNIT: {where} needs a plain number for {name} ({unit}), found the unit {said!r}; leave it out")
     wanted = "%" if unit in (SHARE, PERCENT) else unit
     if not said:
-        raise ContractError(f"{where} needs a unit for the threshold of {name}, found {value.value:g} without; write {value.value:g} {wanted}")
+        raise ContractError(f"TAG_UNIT: {where} needs a unit for the threshold of {name}, found {value.value:g} without; write {value.value:g} {wanted}")
     if said == wanted:
         return 0.01 if unit == SHARE else 1.0
     word, own = said.lower().removesuffix("s"), unit.lower().removesuffix("s")
@@ -60,4 +60,4 @@ def _factor(value: Value, name: str, unit: str, where: str) -> float:
     is_money = unit.isupper()
     if not is_money and unit not in (SHARE, PERCENT, "days", "seconds") and word in (own, "time", *_ALSO.get(unit, ())):
         return 1.0
-    raise ContractError(f"{where} needs {wanted} for the threshold of {name}, found {said!r}; write {value.value:g} {wanted}, converted if need be")
+    raise ContractError(f"TAG_UNIT: {where} needs {wanted} for the threshold of {name}, found {said!r}; write {value.value:g} {wanted}, converted if need be")

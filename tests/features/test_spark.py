@@ -62,7 +62,7 @@ def test_without_java_the_doors_refuse_before_they_read(monkeypatch, capsys, tmp
         run_door(main)
     assert stopped.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: --engine spark needs Java 17 or 21, found none in JAVA_HOME") and "apt-get install openjdk-17-jre-headless" in said
+    assert said.startswith("error: NO_JAVA: --engine spark needs Java 17 or 21, found none in JAVA_HOME") and "apt-get install openjdk-17-jre-headless" in said
 
 
 def test_what_spark_lacks_is_named_with_the_next_step(monkeypatch, tmp_path):

@@ -96,7 +96,7 @@ def test_what_is_on_its_way_is_so_in_every_week(given):
 
 @pytest.mark.parametrize(("words", "says"), [
     (["--false-alarms", "2"], "--false-alarms needs a share between 0 and 1"), (["--as-of", "2030-01-01"], "must not be after the end of the data"),
-    (["--as-of", "2026-03-01"], "alerts need 9 whole weeks before")])
+    (["--as-of", "2026-03-01"], "TOO_FEW_WEEKS: alerts need 9 whole weeks before")])
 def test_what_cannot_be_done_is_refused_in_a_line(door, shop, words, says):
     code, _, err = door(shop(), *words)
     assert (code, says in err, "Traceback" in err) == (2, True, False), err

@@ -71,7 +71,7 @@ def test_where_nobody_browses_nothing_is_invented(door, folder_of):
     assert code == 0
     for name in ("funnel", "times", "priority"):
         assert f"{name}: not available. a funnel needs browsing events" in out.replace("\n", " ")
-    assert "attribution: not available. attribution needs two channels or more, and this data tells 1" in out.replace("\n", " ")
+    assert "attribution: not available. attribution needs two channels or more, and this data has 1" in out.replace("\n", " ")
     assert "(start)" in out
 
 
@@ -87,7 +87,7 @@ def test_a_segment_that_nobody_with_a_session_is_in_is_no_segment_to_compare(doo
     path = tmp_path / "segments.csv"
     pd.DataFrame({"customer_id": [*(f"a{i:03d}" for i in range(40)), "nobody"], "tier": ["high"] * 20 + ["low"] * 20 + ["empty"]}).to_csv(path, index=False)
     code, _, err = door(shop, "--segments", path, "--segment", "tier", "--compare", "high", "empty")
-    assert (code, "--compare needs two values of --segment (high, low), found 'empty'; correct it" in " ".join(err.split())) == (2, True), err
+    assert (code, "EMPTY_SEGMENT: --compare needs two values of --segment (high, low), found 'empty'; correct it" in " ".join(err.split())) == (2, True), err
 
 
 def test_customers_of_one_event_have_journeys_of_one_step(door, folder_of, tmp_path):
@@ -106,8 +106,9 @@ def test_customers_of_one_event_have_journeys_of_one_step(door, folder_of, tmp_p
 @pytest.mark.parametrize(("words", "says"), [
     (["--conversion", "purchas", "--funnel", "standard"], "never occurs; did you mean purchase?"),
     (["--funnel", "long"], "--funnel must be standard or declared in dataset.toml (short, typo, backwards), found 'long'"),
-    (["--funnel", "typo"], "found 'purchse', which never does; did you mean purchase?"),
-    (["--funnel", "backwards"], "found purchase (a purchase) before visit (a visit); turn them round"),
+    (["--funnel", "typo"], "STAGE_NEVER_OCCURS: funnels.typo needs stages that occur, found 'purchse', which never does; did you mean purchase?"),
+    (["--funnel", "backwards"], "error: STAGE_ORDER: funnels.backwards needs its stages"),
+    (["--funnel", "backwards"], "which they happen, found purchase (a purchase) before visit (a visit); turn them round"),
     (["--segment", "prat"], "--segment needs a column of customers (part, gender) or of --segments, found 'prat'"),
     (["--segment", "gender"], "--segment must not be a sensitive attribute, found 'gender'"),
     (["--compare", "A", "B"], "--compare needs --segment COL"), (["--segment", "part", "--compare", "A", "C"], "--compare needs two values of --segment (A, B), found 'C'"),

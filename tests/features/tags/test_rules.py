@@ -33,7 +33,7 @@ def test_a_rule_is_read_as_it_is_meant(text, rule):
     ("a > 1 days and", "needs a feature, a score or a tag"), ("a = 'x", "found \"'x\""), ("(" * 60 + "b" + ")" * 60, "at most 50 brackets"),
     ("not " * 60 + "b", "at most 50 brackets")])
 def test_what_is_no_rule_is_refused(text, says):
-    with pytest.raises(ContractError, match="^here needs") as found:
+    with pytest.raises(ContractError, match="^TAG_RULE: here needs") as found:
         parse(text, "here")
     assert says in str(found.value)
 

@@ -59,26 +59,37 @@ def test_several_moments_tell_what_changed_between_them(features_door, shop, tmp
     assert covered["as_of"].nunique() == 2
     assert "active: not available" not in out
     assert "churn_high: not available, it needs band of churn (--scores)" in out
+    assert "browsed_not_bought: not available, it needs events of kind product_view / " in out
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (["--tags", "nowhere.toml"], "the file of tags must be there, found none at nowhere.toml"), (["--as-of", "2027-01-01"], "--as-of must not be after the end of the data"),
+    (["--tags", "nowhere.toml"], "TAG_FILE: the file of tags must be there, found none at nowhere.toml"),
+    (["--as-of", "2027-01-01"], "--as-of must not be after the end of the data"),
+    (["--as-of", "2025-01-01"], "NOBODY_KNOWN: tags need customers known before 2025-01-01 00:00:00 UTC, found none"),
     (["--scores", "nowhere.csv"], "must be a .parquet or .csv file that can be read")])
 def test_what_cannot_be_done_is_refused_in_a_line(features_door, shop, words, says):
     code, _, err = features_door("tags", shop, *words)
     assert (code, says in err, "Traceback" in err) == (2, True, False), err
 
 
-@pytest.mark.parametrize(("rule", "says"), [
-    ("purchases_cuont_7d > 0 orders", "needs names that exist, found 'purchases_cuont_7d', which is no feature and no score; did you mean purchases_count_7d?"),
-    ("much", "needs a rule that does not come back to itself, found the cycle buyer -> much -> buyer; cut it"),
-    ("purchases_count_7d > 0", "needs a unit for the threshold of purchases_count_7d, found 0 without; write 0 purchases")], ids=["typo", "cycle", "no unit"])
-def test_a_rule_that_cannot_be_evaluated_is_refused_by_its_line(features_door, shop, tmp_path, rule, says):
+@pytest.mark.parametrize(("rule", "code_said", "says"), [
+    ("purchases_cuont_7d > 0 orders", "TAG_NAME", "needs names that exist, found 'purchases_cuont_7d', which is no feature and no score; did you mean purchases_count_7d?"),
+    ("much", "TAG_CYCLE", "needs a rule that does not come back to itself, found the cycle buyer -> much -> buyer; cut it"),
+    ("purchases_count_7d > 0", "TAG_UNIT", "needs a unit for the threshold of purchases_count_7d, found 0 without; write 0 purchases")], ids=["typo", "cycle", "no unit"])
+def test_a_rule_that_cannot_be_evaluated_is_refused_by_its_line(features_door, shop, tmp_path, rule, code_said, says):
     path = tmp_path / "own.toml"
     path.write_text(OWN.replace("purchases_count_7d > 0 orders", rule).replace("spend_sum_365d_{currency} > 25 {currency}", "buyer"), encoding="utf-8")
     code, _, err = features_door("tags", shop, "--tags", path)
     assert code == 2
-    assert f"own.toml line 6, tag buyer, {says}" in " ".join(err.split())
+    assert f"error: {code_said}: own.toml line 6, tag buyer, {says}" in " ".join(err.split())
+
+
+def test_a_moment_of_all_rows_stands_in_the_title_and_what_was_set_aside_is_said(features_door, folder_of):
+    rows = [{"customer_id": f"c{i:02}", "event_at": "2026-02-20T10:00:00", "amount": 10} for i in range(20)]
+    odd = folder_of([*rows, {"customer_id": "", "event_at": "2026-02-20T10:00:00", "amount": 10}], zone="UTC", declared='observed_until = "2026-03-01T00:00:00Z"\n')
+    code, out, err = features_door("tags", odd)
+    assert (code, "Tags: who holds them, 2026-03-01 00:00 UTC" in out) == (0, True), err
+    assert err.count("quarantine: ") == 1 and "found 1 that break it" in err
 
 
 def test_a_folder_that_holds_something_else_is_refused(features_door, shop, tmp_path):
