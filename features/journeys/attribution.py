@@ -16,7 +16,7 @@ from features.dataset import Dataset
 from features.errors import ContractError, UsageError
 from features.history import history
 from features.journeys.chains import MOST_EXACT, HigherChain, coalitions, sampled_shapley, sets_of, shapley, without_each
-from features.journeys.sessions import Sessions, letters, spelled
+from features.journeys.sessions import NOT_TOLD, Sessions, letters, spelled
 from features.journeys.stages import Ladder
 from features.notes import Note, note
 
@@ -27,7 +27,7 @@ RULES = ("first", "last", "linear", "position")
 MOST_TOUCHES = 40
 # Channels beyond these go together.
 MOST_CHANNELS = 60
-NOT_TOLD, ANY = "not told", "any"
+ANY = "any"
 LOOKBACK_DAYS = 30
 FIRST, LAST = .4, .4  # what position-based attribution gives the ends; the rest is shared between
 DRAWS, ORDERS = 200, 500

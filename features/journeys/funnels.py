@@ -8,7 +8,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from features.journeys.sessions import Sessions
+from features.journeys.sessions import NOT_TOLD, PLACES, Sessions
 from features.journeys.shares import FEWEST, Z, hidden, quantiles, with_shares
 from features.journeys.stages import Ladder
 from features.notes import Note, note
@@ -23,7 +23,9 @@ def funnel(found: Sessions, sessions: ir.Table, by: Sequence[str] = ("channel", 
     Shares come with 95 % intervals that know that a person has several sessions. Rows of fewer than 10 people are empty (`is_hidden`), and where there is one
     such row, the next smallest too.
     """
-    counts = pd.concat([_counted(sessions, found.ladder, dimension) for dimension in ("", *by)], ignore_index=True)
+    parts = [_counted(sessions, found.ladder, dimension) for dimension in ("", *by)]
+    # Where no session tells its channel or device, those rows would be the first ones again.
+    counts = pd.concat([part for part in parts if not (part["dimension"].isin(PLACES) & (part["value"] == NOT_TOLD)).all()], ignore_index=True)
     rows = _long(counts, found.ladder)
     rows = with_shares(rows, "share_of_first", rows["n_sessions"], rows["n_first"], rows["squared"], rows["with_first"], rows["first_squared"])
     rows = with_shares(rows, "drop_off", rows["n_sessions"] - rows["n_next"], rows["n_sessions"], rows["squared"] - 2 * rows["with_next"] + rows["next_squared"],
@@ -45,7 +47,7 @@ def _shares_of(name: str) -> list[str]:
 def _counted(sessions: ir.Table, ladder: Ladder, dimension: str) -> pd.DataFrame:
     """One row per value: sums over people of sessions by stage, of their squares and products; all whole numbers."""
     numbers = range(1, ladder.last + 1)
-    value = sessions[dimension].fill_null("not told") if dimension else ibis.literal("all")
+    value = sessions[dimension].fill_null(NOT_TOLD) if dimension else ibis.literal("all")
     marked = sessions.mutate(value=value)
     reached = {f"r_{k}": (marked.furthest >= k).cast("int64").sum() for k in numbers}
     people = marked.group_by(["customer_id", "value"]).agg(**reached, **{f"own_{k}": marked[f"n_{k}"].sum() for k in numbers}, **{

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from features.journeys.sessions import KEY, PLACES, Sessions
+from features.journeys.sessions import KEY, NOT_TOLD, PLACES, Sessions
 from features.journeys.shares import FEWEST, Z, told_number
 from features.journeys.stages import Ladder
 from features.notes import Note, note
@@ -215,7 +215,7 @@ def _entries(found: Sessions, since: datetime, horizon_days: int, scores: ir.Tab
         found = replace(found, sessions=found.sessions.filter(drawn))
     told = asked(_told(found, horizon_days, scores))
     frame = told.drop("start_at").to_pyarrow().to_pandas().sort_values(KEY, ignore_index=True)
-    frame = frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), "not told").astype(str) for name in PLACES})
+    frame = frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), NOT_TOLD).astype(str) for name in PLACES})
     n_all = len(frame)
     if scores is not None:
         frame = frame[frame["score"].notna()].reset_index(drop=True)

@@ -19,7 +19,7 @@ from features.streams import LATER
 SILENCE_SECONDS = 30 * 60
 KEY = ["customer_id", "session"]
 # What a session tells about itself beside its times.
-PLACES = ("channel", "device")
+PLACES, NOT_TOLD = ("channel", "device"), "not told"
 
 
 @dataclass(frozen=True)

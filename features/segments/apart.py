@@ -76,7 +76,7 @@ def summary(portraits: pd.DataFrame, labels: pd.Series, spend: str, names: Seque
     small = hidden(found["n"], pd.Series("", index=found.index))
     found = found.assign(
         n=found["n"].astype("Int64"), share=found["n"] / len(whole), share_of_revenue=found["spend"] / total if total > 0 else np.nan,
-        spend_mean=found["spend"] / found["n"].replace(0, np.nan))
+        spend_mean=found["spend"] / found["n"].replace(0, np.nan) if spend in portraits else np.nan)
     found.loc[small, ["n", "share", "share_of_revenue", "spend_mean"]] = np.nan
     return found.drop(columns="spend").sort_values("n", ascending=False, na_position="last", ignore_index=True)
 

@@ -43,6 +43,7 @@ def cohorts(dataset: Dataset, as_of: datetime, most: int = 12) -> pd.DataFrame:
     found = counts.to_pyarrow().to_pandas()
     if found.empty:
         return pd.DataFrame(columns=COLUMNS)
+    tells_amounts = bool(found["amount"].notna().any())
     # The last whole month before as_of, local.
     end, begin = _local(dataset, as_of), _local(dataset, dataset.observed_from)
     last = end.year * 12 + end.month - 2
@@ -53,7 +54,7 @@ def cohorts(dataset: Dataset, as_of: datetime, most: int = 12) -> pd.DataFrame:
         if n < FEWEST or cohort > last:
             continue
         rows = found[found["cohort"] == cohort].set_index("since").reindex(months).fillna(0)
-        value = rows["amount"].where(rows["n_buyers"] >= FEWEST) / rows["n_baskets"].replace(0, np.nan) / minor_units(dataset.currency)
+        value = rows["amount"].where(tells_amounts & (rows["n_buyers"] >= FEWEST)) / rows["n_baskets"].replace(0, np.nan) / minor_units(dataset.currency)
         parts.append(pd.DataFrame({
             "cohort": f"{cohort // 12}-{cohort % 12 + 1:02d}", "since": list(months), "n": int(n), "retained_share": _shown(rows["n_buyers"] / n, n),
             "repurchased_share": _shown(rows["n_second"].cumsum() / n, n), "basket_value": value.to_numpy(float), "is_first": cohort == begin.year * 12 + begin.month - 1}))

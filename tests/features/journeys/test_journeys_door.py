@@ -52,7 +52,8 @@ def test_tables_are_printed_and_written_whole(door, shop, tmp_path):
     assert names == {f"{name}.parquet" for name in (
         "funnel", "times", "transitions", "step_matrix", "paths", "attribution", "priority", "compared_funnel", "compared_transitions")} | {"journeys.json"}
     funnel = pd.read_parquet(tmp_path / "out" / "funnel.parquet")
-    assert set(funnel["dimension"]) == {"", "channel", "device", "segment"}
+    # No session tells its device.
+    assert set(funnel["dimension"]) == {"", "channel", "segment"}
     assert funnel.loc[(funnel["dimension"] == "") & (funnel["stage"] == "visit"), "n_sessions"].tolist() == [301]
     told = json.loads((tmp_path / "out" / "journeys.json").read_text(encoding="utf-8"))
     assert (told["funnel"], told["stages"], told["unavailable"]) == ("standard", ["visit", "product_view", "purchase"], {})

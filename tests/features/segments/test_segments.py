@@ -93,6 +93,14 @@ def test_what_the_data_do_not_tell_is_not_invented(door, folder_of):
         assert f"{name}: not available." in out, out
 
 
+def test_without_amounts_no_money_is_told(door, folder_of, tmp_path):
+    folder = folder_of([{"customer_id": f"c{i}", "event_at": f"2026-0{3 + i % 2}-20"} for i in range(40)], zone="UTC", declared=DECLARED)
+    assert door(folder, "--out", tmp_path)[0] == 0
+    assert pd.read_parquet(tmp_path / "segments.parquet")["spend_mean"].isna().all()
+    found = pd.read_parquet(tmp_path / "cohorts.parquet")
+    assert len(found) > 2 and found["basket_value"].isna().all() and found["retained_share"].notna().any()
+
+
 def test_customers_of_one_event_are_grouped_and_belong_to_no_cluster(door, folder_of, tmp_path):
     rows = [{"customer_id": f"c{i:02}", "event_at": f"2026-0{1 + i % 4}-10", "amount": 10 + i % 3} for i in range(60)]
     code, out, _ = door(folder_of(rows, zone="UTC", declared=DECLARED), "--as-of", "2026-03-01", "2026-06-01", "--out", tmp_path)
