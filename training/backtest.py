@@ -18,7 +18,7 @@ from training.members import Matrix
 from training.metrics import Array
 from training.recipes import Fitted, Recipe, blended
 from training.saved_model import Column
-from training.tables import Rows, masked, without
+from training.tables import MOST_ROWS, Rows, masked, without
 from training.threads import side_by_side
 
 # A group is looked at from so many rows on, with so many of each label; a level of a category from this share of the rows on.
@@ -49,7 +49,7 @@ def fit_calibrated(
     base rate of one is a season's (found: two snapshots of October put December's probabilities 13 % too low, four did not).
     """
     def fit(as_ofs: Sequence[datetime]) -> Fitted:
-        return recipe.fit(rows.at(as_ofs).capped(task.windows.row_cap), columns)
+        return recipe.fit(rows.at(as_ofs, task.windows.row_cap, MOST_ROWS), columns)
 
     *earlier, fitted = side_by_side(fit, [*(known_before(moments_of(rows), block[0], task) for block in blocks), known])
     margins = tuple(one.margins(rows.at(block).x) for one, block in zip(earlier, blocks, strict=True))
@@ -88,7 +88,7 @@ def blend_of(trees: Backtest, linear: Backtest, rows: Rows, folds: Folds) -> Bac
 def refitted(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...]) -> Calibrated:
     """The recipe on every snapshot, its calibrator on every block, the test block among them: the backtest has fitted what each margin needs."""
     margins = (*best.model.margins, best.test_margins)
-    fitted = best.recipe.fit(rows.capped(task.windows.row_cap), columns)
+    fitted = best.recipe.fit(rows.at(moments_of(rows), task.windows.row_cap, MOST_ROWS), columns)
     return Calibrated(fitted, *fit_platt(np.concatenate(margins), _labels(rows, (*folds.before_test, folds.test))), margins)
 
 
@@ -141,7 +141,7 @@ def rank_sum_rule(rows: Rows, folds: Folds, columns: tuple[Column, ...], chosen:
     picked = [name for name in chosen if name in names]
     if len(picked) < 3:
         return None
-    before, test = rows.at(folds.fit), rows.at(folds.test)
+    before, test = rows.at(folds.fit, most=MOST_ROWS), rows.at(folds.test)
     total = np.zeros(len(test.y))
     for name in picked:
         j = names.index(name)
@@ -152,7 +152,7 @@ def rank_sum_rule(rows: Rows, folds: Folds, columns: tuple[Column, ...], chosen:
 
 def ablations(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...]) -> dict[str, float]:
     """AUC of the same recipe without what marketers did, and without attributes that carry no date."""
-    fit, test = rows.at(folds.fit).capped(task.windows.row_cap), rows.at(folds.test)
+    fit, test = rows.at(folds.fit, task.windows.row_cap, MOST_ROWS), rows.at(folds.test)
 
     def area(flag: str) -> float:
         keep = without(columns, flag)
@@ -164,7 +164,7 @@ def ablations(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tup
 
 def family_gains(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], w: Array) -> dict[str, dict[str, Any]]:
     """What each family of features adds: the AUC of the same recipe refitted without it, and the gain of having it with its paired interval over customers."""
-    fit, test, families = rows.at(folds.fit).capped(task.windows.row_cap), rows.at(folds.test), list(dict.fromkeys(column.family for column in columns))
+    fit, test, families = rows.at(folds.fit, task.windows.row_cap, MOST_ROWS), rows.at(folds.test), list(dict.fromkeys(column.family for column in columns))
 
     def margins_without(family: str) -> Array:
         keep = np.array([column.family != family for column in columns])
@@ -178,7 +178,7 @@ def family_gains(best: Backtest, rows: Rows, folds: Folds, task: Task, columns: 
 
 def unseen_customers(recipe: Recipe, rows: Rows, folds: Folds, task: Task, columns: tuple[Column, ...], n_parts: int = 3) -> float:
     """AUC on customers whom the model never met: the recipe refitted without a third of them, judged on that third; the mean of three."""
-    fit, test = rows.at(folds.fit).capped(task.windows.row_cap), rows.at(folds.test)
+    fit, test = rows.at(folds.fit, task.windows.row_cap, MOST_ROWS), rows.at(folds.test)
     of_fit, of_test = (np.array([zlib.crc32(str(customer).encode()) % n_parts for customer in block.customers]) for block in (fit, test))
 
     def area(i: int) -> float:

@@ -34,7 +34,7 @@ from training.saved_model import Column
 from training.seed_check import checked, selection
 from training.skew import skews
 from training.space import RANKERS, SEED, Params, Space, example_of, make_space
-from training.tables import columns_of, rows_of
+from training.tables import beside_features, columns_of, rows_of
 from training.train import PACKAGES
 
 if TYPE_CHECKING:
@@ -105,23 +105,22 @@ def train_space(
 
 def write_population(
     dataset: Dataset, task: Task, snapshot_file: Path, path: Path, ids: Sequence[str] | None = None,
-) -> "pd.DataFrame":
-    """Put seeds and everybody else beside their features, write the table whole and give it back. `ids` are seeds by a list.
+) -> None:
+    """Put seeds and everybody else beside their features, and write the table whole. `ids` are seeds by a list.
 
     Grain: customer, with as_of, is_seed (0 or 1) and features, ordered by customer.
     Raises: ContractError for seeds that are too few, unknown, or everybody.
     """
-    import pandas as pd
+    import pyarrow as pa
 
     is_dated = task.seeds is not None and bool(task.seeds.event_kind)
     chosen = event_seeds(dataset, task) if is_dated else eligible(dataset, task, seed_moments(dataset, task)).order_by(KEY)
-    frame: pd.DataFrame = chosen.to_pyarrow().to_pandas().merge(pd.read_parquet(snapshot_file), on=KEY, how="left", validate="one_to_one")
+    frame: pd.DataFrame = pa.concat_tables(beside_features(chosen.to_pyarrow().to_pandas(), snapshot_file)).to_pandas()
     if not is_dated:
         frame.insert(2, "is_seed", _is_seed(frame, task, ids))
     require_seeds(task.name, int(frame["is_seed"].sum()), len(frame))
     with written_whole(path) as aside:
         frame.to_parquet(aside, index=False)
-    return frame
 
 
 def _is_seed(frame: "pd.DataFrame", task: Task, ids: Sequence[str] | None) -> NDArray[np.int8]:

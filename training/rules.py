@@ -13,7 +13,7 @@ from training.backtest import rule_score
 from training.folds import Folds
 from training.metrics import Array
 from training.saved_model import Column
-from training.tables import Rows
+from training.tables import MOST_ROWS, Rows
 
 # Beside the rules that a task declares: how late somebody is against the own rhythm, and the RFM score.
 ALSO = ("overdue_ratio", "overdue_median_ratio", "overdue_share", "rfm_score")
@@ -34,7 +34,8 @@ def searched(rows: Rows, folds: Folds, task: Task, columns: Sequence[Column], ou
     """
     names = [column.name for column in columns]
     alone = [j for j, name in enumerate(names) if name in task.rules or name.startswith(ALSO)]
-    early, late, known, test = rows.at(folds.train), rows.at((*folds.tune[-1], *folds.calibrate)), rows.at(folds.fit), rows.at(folds.test)
+    late, test = rows.at((*folds.tune[-1], *folds.calibrate)), rows.at(folds.test)
+    early, known = rows.at(folds.train, most=MOST_ROWS), rows.at(folds.fit, most=MOST_ROWS)
 
     def area(rule: Rule) -> float:
         return _auc(late.y, rule(early, late))

@@ -214,8 +214,10 @@ def _one(
 
     task, path = plan.task, given.run / "features" / f"{dataset.name}.{plan.task.name}.parquet"
     steps.say(f"[bold]{task.name}[/bold]: {task.question()}")
-    frame = (
-        write_population(dataset, task, snapshot_file, path, given.seeds) if plan.folds is None else write_training_table(dataset, task, plan.as_ofs, snapshot_file, path))
+    if plan.folds is None:
+        write_population(dataset, task, snapshot_file, path, given.seeds)
+    else:
+        write_training_table(dataset, task, plan.as_ofs, snapshot_file, path)
     code = kept.code_digest(_ROOM, [file.stem for file in _ROOM.glob("*.py") if file.stem not in _NOT_OF_A_MODEL])
     declared = [(feature.name, feature.label_en, feature.label_zh, feature.is_sensitive, feature.is_actionable, feature.is_treatment) for feature in features]
     key = kept.digest(sha256(path), asdict(task), given.trials, sorted(given.allow), sorted(left_out), declared, code, [version(name) for name in PACKAGES])
@@ -225,7 +227,7 @@ def _one(
         _say_kept(steps, True, f"version {found[0]} of {name}")
         number, record = found
     else:
-        trained = _trained(steps, dataset, plan, features, given, left_out, frame)
+        trained = _trained(steps, dataset, plan, features, given, left_out, path)
         with steps.step("register", f"registering {name}"):
             number, record = registry.register(trained, dataset.name, key), trained.record
     came = _matured(steps, registry, dataset, given, task.name) if plan.folds else []
@@ -266,7 +268,8 @@ def _came_in_short(one: dict[str, Any]) -> str:
         f"{everybody['customers']:,} ({100 * everybody['expected_share']:.1f} %), came {came}" + ("" if one["auc"] is None else f", AUC {one['auc']:.3f}"))
 
 
-def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], frame: Any) -> Any:
+def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], path: Path) -> Any:
+    import pandas as pd
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -276,7 +279,7 @@ def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[F
     task, says = plan.task, f"tuning, judging and refitting {plan.task.name}"
     if plan.folds is None:
         with steps.step(f"train_{task.name}", says):
-            return train_space(dataset, task, frame, features, given.allow, left_out)
+            return train_space(dataset, task, pd.read_parquet(path), features, given.allow, left_out)
     bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"), TimeRemainingColumn(), console=steps.console)
     shown = {kind: bars.add_task(f"  {kind}", total=n, best="") for kind, n in (("lightgbm", given.trials), ("logistic", max(1, given.trials // 2)))}
     best: dict[str, float] = {}
@@ -287,7 +290,7 @@ def _trained(steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[F
 
     with steps.step(f"train_{task.name}", says, bars):
         return train(
-            dataset, task, frame, features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, exclude=left_out, on_trial=on_trial,
+            dataset, task, pd.read_parquet(path), features, plan.folds, run=given.run, trials=given.trials, allow=given.allow, exclude=left_out, on_trial=on_trial,
             on_doubt=lambda doubt: steps.say(f"  doubt: {escape(doubt.sentence())}"))
 
 

@@ -222,7 +222,11 @@ def encoded(frame: "pd.DataFrame", columns: tuple[Column, ...], name: str) -> Ma
     missing = [c.name for c in columns if c.name not in frame.columns]
     if missing:
         raise ContractError(f"{name} needs the features {', '.join(missing[:5])} ({len(missing)} in all), found none; build them again")
-    return np.column_stack([codes(frame[c.name], c.levels) if c.is_category else frame[c.name].to_numpy(np.float64, na_value=np.nan) for c in columns])
+    # Column by column into one matrix: a large table is not held twice.
+    x = np.empty((len(frame), len(columns)))
+    for j, column in enumerate(columns):
+        x[:, j] = codes(frame[column.name], column.levels) if column.is_category else frame[column.name].to_numpy(np.float64, na_value=np.nan)
+    return x
 
 
 def codes(values: "pd.Series", levels: tuple[str, ...]) -> Matrix:

@@ -1,7 +1,7 @@
 """Training tables: features and label side by side, and their way into a model's matrix."""
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from features.dataset import Dataset
 from features.feature import Feature
-from features.files import written_whole
+from features.moments import KEY
 from features.tasks import Task
 from training.members import Matrix
 from training.saved_model import Column, encoded
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 MOST_LEVELS = 24
+# A fit learns from no more; the figures are of all customers. On demo-shop (100,000 customers) more rows brought less than .001 of AUC.
+MOST_ROWS = 150_000
 
 
 @dataclass(frozen=True)
@@ -36,43 +39,78 @@ class Rows:
         """The rows of a mask."""
         return Rows(self.x[mask], self.y[mask], self.customers[mask], self.as_ofs[mask])
 
-    def at(self, as_ofs: Sequence[datetime]) -> "Rows":
-        """The rows of some snapshots."""
-        return self.where(np.isin(self.as_ofs, np.array(as_ofs, dtype="datetime64[us]")))
+    def at(self, as_ofs: Sequence[datetime], row_cap: int | None = None, most: int | None = None) -> "Rows":
+        """The rows of some snapshots; at most `row_cap` of each customer; about `most` in all. Taken at once: of a large table each step alone would copy gigabytes."""
+        mask = np.isin(self.as_ofs, np.array(as_ofs, dtype="datetime64[us]"))
+        if row_cap is not None:
+            mask[mask] = _latest(self.customers[mask], self.as_ofs[mask], row_cap)
+        if most is not None:
+            mask[mask] = _fewer(self.customers[mask], most)
+        return self.where(mask)
 
     def capped(self, row_cap: int) -> "Rows":
         """At most `row_cap` rows of each customer, the latest, so that the steady ones do not dominate."""
-        order = np.lexsort((self.as_ofs, self.customers))
-        _, starts, counts = np.unique(self.customers[order], return_index=True, return_counts=True)
-        place_from_end = np.concatenate([np.arange(n)[::-1] for n in counts]) if len(counts) else np.array([], dtype=int)
-        assert len(starts) == len(counts)
-        keep = np.zeros(len(self.y), dtype=bool)
-        keep[order[place_from_end < row_cap]] = True
-        return self.where(keep)
-
+        return self.where(_latest(self.customers, self.as_ofs, row_cap))
 
     def thinned(self, most: int) -> "Rows":
         """About `most` rows, by leaving out whole customers by a hash of their id; all of them where there are fewer."""
-        if len(self.y) <= most:
-            return self
-        share = most / len(self.y) * 2**32
-        return self.where(np.array([zlib.crc32(str(customer).encode()) < share for customer in self.customers]))
+        return self if len(self.y) <= most else self.where(_fewer(self.customers, most))
 
 
-def write_training_table(dataset: Dataset, task: Task, as_ofs: Sequence[datetime], snapshot_file: Path, path: Path) -> "pd.DataFrame":
-    """Join the labels of a task to the snapshots already written, write the table whole and give it back.
+def _latest(customers: NDArray[np.object_], as_ofs: NDArray[np.datetime64], row_cap: int) -> NDArray[np.bool_]:
+    """Which rows are among the latest `row_cap` of their customer. Shape: (n,)."""
+    order = np.lexsort((as_ofs, customers))
+    _, counts = np.unique(customers[order], return_counts=True)
+    place_from_end = np.concatenate([np.arange(n)[::-1] for n in counts]) if len(counts) else np.array([], dtype=int)
+    keep = np.zeros(len(customers), dtype=bool)
+    keep[order[place_from_end < row_cap]] = True
+    return keep
+
+
+def _fewer(customers: NDArray[np.object_], most: int) -> NDArray[np.bool_]:
+    """Which rows stay where about `most` may. Shape: (n,)."""
+    share = min(1.0, most / max(len(customers), 1)) * 2**32
+    return np.array([zlib.crc32(str(customer).encode()) < share for customer in customers], dtype=bool)
+
+
+def beside_features(asked: "pd.DataFrame", snapshot_file: Path) -> Iterator["pa.Table"]:
+    """Rows of customer x as_of with the features that were written of them, part by part in the file's order; the whole file may be larger than memory.
+
+    Raises: ValueError for rows that are asked twice or were not written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(snapshot_file) as file:
+        written = file.read(KEY).to_pandas()
+        place = written.merge(asked.assign(place=np.arange(len(asked))), on=KEY, how="left", validate="one_to_one")["place"].to_numpy(np.float64, na_value=np.nan)
+        if (n := int((~np.isnan(place)).sum())) != len(asked):
+            raise ValueError(f"{len(asked)} rows need features, {snapshot_file.name} holds those of {n}")
+        # Columns in the order of those asked, then the features.
+        table, begin = pa.Table.from_pandas(asked, preserve_index=False), 0
+        for i in range(file.num_row_groups):
+            part = file.read_row_group(i)
+            here = place[begin:begin + len(part)]
+            begin += len(part)
+            taken = ~np.isnan(here)
+            if taken.any():
+                rows = table.take(pa.array(here[taken].astype(np.int64)))
+                part = part.filter(pa.array(taken))
+                for name in part.column_names:
+                    if name not in KEY:
+                        rows = rows.append_column(part.schema.field(name), part.column(name))
+                yield rows
+
+
+def write_training_table(dataset: Dataset, task: Task, as_ofs: Sequence[datetime], snapshot_file: Path, path: Path) -> None:
+    """Join the labels of a task to the snapshots already written, and write the table whole.
 
     Grain: eligible customer x as_of, ordered by both.
     """
-    import pandas as pd
-
+    from features.engine import write_tables
     from features.labels import labels
 
-    label = labels(dataset, task, as_ofs)
-    frame: pd.DataFrame = label.to_pyarrow().to_pandas().merge(pd.read_parquet(snapshot_file), on=["customer_id", "as_of"], how="left", validate="one_to_one")
-    with written_whole(path) as aside:
-        frame.to_parquet(aside, index=False)
-    return frame
+    write_tables(beside_features(labels(dataset, task, as_ofs).to_pyarrow().to_pandas(), snapshot_file), path)
 
 
 def columns_of(features: Sequence[Feature], train: "pd.DataFrame", allow: Sequence[str], exclude: Collection[str] = ()) -> tuple[Column, ...]:

@@ -24,7 +24,7 @@ from training.rules import searched
 from training.saved_model import Column, SavedModel
 from training.stability import firm_bounds, refits, stability
 from training.sufficiency import Doubt, doubts, history_days_before, require_labels
-from training.tables import Rows, columns_of, rows_of
+from training.tables import MOST_ROWS, Rows, columns_of, rows_of
 from training.threads import side_by_side
 from training.tune import study_storage, tuned
 
@@ -56,9 +56,11 @@ def train(
     before it; the test block is read after.
     Raises: ContractError for blocks that cannot teach or judge.
     """
-    seen = frame[frame["as_of"].isin(folds.fit)]
-    columns = columns_of(features, seen, allow, exclude)
+    is_fit, categories = frame["as_of"].isin(folds.fit), [feature.name for feature in features if feature.is_category]
+    columns = columns_of(features, frame.loc[is_fit, categories], allow, exclude)
     rows = rows_of(frame, columns)
+    # A large table is not held twice.
+    del frame
     require_labels(rows, folds, task)
     doubted = doubts(rows, folds, task, columns, history_days_before(moments_of(rows), dataset.observed_from))
     for doubt in doubted:
@@ -72,7 +74,7 @@ def train(
     calibration = rows.at(folds.calibrate)
     winner, choice = simplest_of_the_best(task.metric, {kind: test.model.margins[-1] for kind, test in tests.items()}, calibration)
     record = _judge(task, rows, folds, columns, tests, winner, rules_before, choice)
-    again = refits(tests[winner].recipe, rows.at(folds.fit).capped(task.windows.row_cap), columns)
+    again = refits(tests[winner].recipe, rows.at(folds.fit, task.windows.row_cap, MOST_ROWS), columns)
     record["doubts"] = [doubt.to_json() for doubt in doubted]
     record["stability"] = stability(tests[winner].model.fitted, again, rows.at(folds.calibrate), rows.at(folds.test), columns)
     model = _refit(dataset, task, rows, folds, columns, tests[winner], record, again)
@@ -109,7 +111,7 @@ def _tune(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     storage = study_storage(run)
     blocks = [
-        (Ground(rows.at(known_before(moments_of(rows), block[0], task)).capped(task.windows.row_cap), columns, is_shared=True), rows.at(block)) for block in folds.tune]
+        (Ground(rows.at(known_before(moments_of(rows), block[0], task), task.windows.row_cap, MOST_ROWS), columns, is_shared=True), rows.at(block)) for block in folds.tune]
     # A campaign's amounts change what a ranking is worth, not which one is learned.
     asked = {key: value for key, value in asdict(task).items() if key != "campaign"}
     depends_on = json.dumps([dataset.fingerprint, asked, [str(t) for t in folds.train], str(folds.tune), [asdict(c) for c in columns], recipes.SEED])
