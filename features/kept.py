@@ -19,7 +19,7 @@ from features.tasks import Task
 # Modules that work on clean tables: a change in them leaves the clean tables as they are.
 _AFTER = (
     "__main__", "base", "catalogue", "choice", "feature", "history", "kept", "labels", "lock", "notes", "one_customer", "portrait", "progress", "seeds", "snapshots",
-    "spark", "streams", "windows")
+    "spark", "stability", "streams", "windows")
 _ROOM = Path(__file__).parent
 FEATURE_CODE = (
     "catalogue", "choice", "components", "feature", "history", "identity", "moments", "sharing", "snapshots", "spark", "streams", "windows",
