@@ -147,12 +147,17 @@ def learn(
     # Of very many rows half of the folds tell enough of levels and spreads.
     splits = splits if len(rows.y) <= CROSSED_ROWS else splits[-2:]
 
-    def held_margins(split: Split) -> dict[Kind, Array]:
-        ground = Ground(rows.where(split[0]), columns)
-        return {kind: Recipe(kind, params[kind]).fit_on(ground).margins(rows.x[split[1]]) for kind in PARTS}
+    def apart(split: Split) -> tuple[dict[Kind, Array], int]:
+        fit, held = rows.where(split[0]), rows.where(split[1])
+        ground = Ground(fit, columns)
+        trees, n_trees = recipes.grown(ground, params["lightgbm"], ground.beside(held), held.x)
+        return {"lightgbm": trees, "logistic": Recipe("logistic", params["logistic"]).fit_on(ground).margins(held.x)}, n_trees
 
-    found = each(held_margins, splits)
-    margins: dict[str, Array] = {kind: np.concatenate([part[kind] for part in found]) for kind in PARTS}
+    found = each(apart, splits)
+    margins: dict[str, Array] = {kind: np.concatenate([part[kind] for part, _ in found]) for kind in PARTS}
+    # As many trees as rows of this number gained from.
+    n_trees = max(1, round(math.exp(np.mean([math.log(n) for _, n in found]))))
+    params["lightgbm"] |= {"n_trees": n_trees, "n_bags": max(1, min(MOST_BAGS, MOST_TREES // n_trees))}
     return made(rows, columns, params, margins, np.concatenate([rows.y[held] for _, held in splits]), wishes)
 
 
@@ -178,22 +183,15 @@ def made(rows: Rows, columns: tuple[Column, ...], params: dict[str, dict[str, An
 def _tuned_params(
     rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial, each: Each,
 ) -> dict[str, dict[str, Any]]:
-    """The best parameters found for trees and logistic regression on inner folds; of trees also how many, and how often they are fitted by other lots."""
+    """The best parameters found for trees and logistic regression on inner folds, of a large table on part of the rows."""
     few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
     inner = inner_splits(few, is_timed)
     tuning = [(Ground(few.where(fit), columns, is_shared=True), few.where(held)) for fit, held in (inner if len(few.y) <= WHOLLY_TUNED_ROWS else inner[-2:])]
     watched = [(ground, ground.beside(held), held) for ground, held in tuning]
     declared = {"monotone": wishes.monotone} if wishes.monotone else {}
 
-    def growths(given: dict[str, Any]) -> list[tuple[float, int]]:
-        def one(fold: tuple[Ground, Any, Rows]) -> tuple[float, int]:
-            margins, n_trees = recipes.grown(fold[0], given | declared, fold[1], fold[2].x)
-            return fitted_log_loss(margins, fold[2].y), n_trees
-
-        return each(one, watched)
-
     def trees_loss(given: dict[str, Any]) -> float:
-        return float(np.mean([loss for loss, _ in growths(given)]))
+        return float(np.mean(each(lambda fold: fitted_log_loss(recipes.grown(fold[0], given | declared, fold[1], fold[2].x)[0], fold[2].y), watched)))
 
     def linear_loss(given: dict[str, Any]) -> float:
         return float(np.mean(each(lambda fold: fitted_log_loss(Recipe("logistic", given).fit_on(fold[0]).margins(fold[1].x), fold[1].y), tuning)))
@@ -204,9 +202,7 @@ def _tuned_params(
 
     trees = best("lightgbm", recipes.FIRST_ANY_TREES, recipes.suggest_any_trees, wishes.trials, trees_loss)
     linear = best("logistic", [recipes.FIRST_LOGISTIC], recipes.suggest_logistic, max(1, wishes.trials // 2), linear_loss)
-    n_trees = max(1, round(float(np.exp(np.mean(np.log([n for _, n in growths(trees)]))))))
-    n_bags = max(1, min(MOST_BAGS, MOST_TREES // n_trees))
-    return {"lightgbm": trees | declared | {"n_trees": n_trees, "n_bags": n_bags}, "logistic": linear}
+    return {"lightgbm": trees | declared, "logistic": linear}
 
 
 def _is_monotone(linear: Fitted, columns: tuple[Column, ...], monotone: dict[str, int]) -> bool:

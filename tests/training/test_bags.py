@@ -54,6 +54,8 @@ def test_the_better_part_weighs_more(rows, tmp_path, monkeypatch, better):
         return whole(self, ground if self.kind == better else Ground(replace(ground.rows, y=np.random.default_rng(1).permutation(ground.rows.y)), COLUMNS))
 
     monkeypatch.setattr(nested.Recipe, "fit_on", spoiled)
+    if better == "logistic":
+        monkeypatch.setattr(nested.recipes, "grown", lambda ground, params, beside, held: (np.random.default_rng(2).normal(size=len(held)), 20))
     found = learn(rows, COLUMNS, False, Wishes(1), make_storage(tmp_path / "optuna.db"), "t", lambda: None)
     assert found.params["blend"]["share_of_trees"] == (max(SHARES) if better == "lightgbm" else min(SHARES))
     assert SHARES[0] == 0.5, "among equals, the plain average"
