@@ -28,8 +28,8 @@ KINDS: tuple[Kind, ...] = ("logistic", "lightgbm", "blend")
 CROSSED_ROWS, JUDGED_ROWS = 12_000, 20_000
 SMALL_ROWS, SMALL_REPEATS = 1_000, 3
 OUTER, INNER = 5, 4
-# Boosters that differ by lot are averaged while all their trees together stay so many, which bounds the time of an explanation.
-MOST_TREES, MOST_BAGS = 900, 3
+# Boosters that differ by lot are averaged while all their trees together stay so many, which bounds the time of an explanation; of many rows fewer, as each says more.
+MOST_TREES, MOST_BAGS, MOST_BAGS_OF_MANY = 900, 8, 3
 # Weights of the trees in the blend that are tried out of fold.
 SHARES = (0.5, 0.25, 0.75, 0.9)
 # How a time for learning is shared; what is left is for the fits out of fold and the last ones.
@@ -157,7 +157,8 @@ def learn(
     margins: dict[str, Array] = {kind: np.concatenate([part[kind] for part, _ in found]) for kind in PARTS}
     # As many trees as rows of this number gained from.
     n_trees = max(1, round(math.exp(np.mean([math.log(n) for _, n in found]))))
-    params["lightgbm"] |= {"n_trees": n_trees, "n_bags": max(1, min(MOST_BAGS, MOST_TREES // n_trees))}
+    most = MOST_BAGS if len(rows.y) <= CROSSED_ROWS else MOST_BAGS_OF_MANY
+    params["lightgbm"] |= {"n_trees": n_trees, "n_bags": max(1, min(most, MOST_TREES // n_trees))}
     return made(rows, columns, params, margins, np.concatenate([rows.y[held] for _, held in splits]), wishes)
 
 
