@@ -38,6 +38,8 @@ SHARE_OF_TIME = {"lightgbm": 0.6, "logistic": 0.15}
 TUNING_ROWS, TUNING_CELLS = 15_000, 1_000_000
 # Up to so many rows all inner folds tune, above half of them.
 WHOLLY_TUNED_ROWS = 4_000
+# So many of the best trees are compared once more on all inner folds and rows.
+FINALISTS = 3
 
 
 @dataclass(frozen=True)
@@ -142,24 +144,27 @@ def learn(
     rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial, each: Each = in_turn,
 ) -> Learned:
     """Tune both parts, calibrate on out-of-fold margins, choose by log loss, refit: all from these rows alone. `each` says how folds are worked on."""
-    params = _tuned_params(rows, columns, is_timed, wishes, storage, name, on_trial, each)
+    finalists, linear = _tuned_params(rows, columns, is_timed, wishes, storage, name, on_trial, each)
     splits = inner_splits(rows, is_timed)
     # Of very many rows half of the folds tell enough of levels and spreads.
     splits = splits if len(rows.y) <= CROSSED_ROWS else splits[-2:]
 
-    def apart(split: Split) -> tuple[dict[Kind, Array], int]:
+    def apart(split: Split) -> tuple[list[tuple[Array, int]], Array]:
         fit, held = rows.where(split[0]), rows.where(split[1])
         ground = Ground(fit, columns)
-        trees, n_trees = recipes.grown(ground, params["lightgbm"], ground.beside(held), held.x)
-        return {"lightgbm": trees, "logistic": Recipe("logistic", params["logistic"]).fit_on(ground).margins(held.x)}, n_trees
+        beside = ground.beside(held)
+        return [recipes.grown(ground, trees, beside, held.x) for trees in finalists], Recipe("logistic", linear).fit_on(ground).margins(held.x)
 
     found = each(apart, splits)
-    margins: dict[str, Array] = {kind: np.concatenate([part[kind] for part, _ in found]) for kind in PARTS}
+    y = np.concatenate([rows.y[held] for _, held in splits])
+    grown = [np.concatenate([trees[i][0] for trees, _ in found]) for i in range(len(finalists))]
+    best = min(range(len(finalists)), key=lambda i: fitted_log_loss(grown[i], y))
     # As many trees as rows of this number gained from.
-    n_trees = max(1, round(math.exp(np.mean([math.log(n) for _, n in found]))))
+    n_trees = max(1, round(math.exp(np.mean([math.log(trees[best][1]) for trees, _ in found]))))
     most = MOST_BAGS if len(rows.y) <= CROSSED_ROWS else MOST_BAGS_OF_MANY
-    params["lightgbm"] |= {"n_trees": n_trees, "n_bags": max(1, min(most, MOST_TREES // n_trees))}
-    return made(rows, columns, params, margins, np.concatenate([rows.y[held] for _, held in splits]), wishes)
+    params = {"lightgbm": finalists[best] | {"n_trees": n_trees, "n_bags": max(1, min(most, MOST_TREES // n_trees))}, "logistic": linear}
+    margins = {"lightgbm": grown[best], "logistic": np.concatenate([margins for _, margins in found])}
+    return made(rows, columns, params, margins, y, wishes)
 
 
 def made(rows: Rows, columns: tuple[Column, ...], params: dict[str, dict[str, Any]], margins: dict[str, Array], y: Array, wishes: Wishes) -> Learned:
@@ -183,8 +188,8 @@ def made(rows: Rows, columns: tuple[Column, ...], params: dict[str, dict[str, An
 
 def _tuned_params(
     rows: Rows, columns: tuple[Column, ...], is_timed: bool, wishes: Wishes, storage: str, name: str, on_trial: OnTrial, each: Each,
-) -> dict[str, dict[str, Any]]:
-    """The best parameters found for trees and logistic regression on inner folds, of a large table on part of the rows."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The best parameters found on inner folds, of a large table on part of the rows: a few for trees, those of the logistic regression."""
     few = _thinned(rows, min(TUNING_ROWS, TUNING_CELLS // len(columns)))
     inner = inner_splits(few, is_timed)
     tuning = [(Ground(few.where(fit), columns, is_shared=True), few.where(held)) for fit, held in (inner if len(few.y) <= WHOLLY_TUNED_ROWS else inner[-2:])]
@@ -197,13 +202,14 @@ def _tuned_params(
     def linear_loss(given: dict[str, Any]) -> float:
         return float(np.mean(each(lambda fold: fitted_log_loss(Recipe("logistic", given).fit_on(fold[0]).margins(fold[1].x), fold[1].y), tuning)))
 
-    def best(kind: Kind, first: Sequence[dict[str, Any]], suggest: Any, n: int, loss: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+    def best(kind: Kind, first: Sequence[dict[str, Any]], suggest: Any, n: int, loss: Callable[[dict[str, Any]], float]) -> list[dict[str, Any]]:
         seconds = None if wishes.seconds is None else wishes.seconds * SHARE_OF_TIME[kind]
-        return tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial(), seconds)[0]
+        _, history = tuned(storage, f"{name}.{kind}", n, first, suggest, loss, lambda n_done, value: on_trial(), seconds)
+        return [{key: value for key, value in one.items() if key not in ("trial", "loss")} for one in sorted(history, key=lambda one: float(one["loss"]))]
 
     trees = best("lightgbm", recipes.FIRST_ANY_TREES, recipes.suggest_any_trees, wishes.trials, trees_loss)
     linear = best("logistic", [recipes.FIRST_LOGISTIC], recipes.suggest_logistic, max(1, wishes.trials // 2), linear_loss)
-    return {"lightgbm": trees | declared, "logistic": linear}
+    return [one | declared for one in trees[:FINALISTS]], linear[0]
 
 
 def _is_monotone(linear: Fitted, columns: tuple[Column, ...], monotone: dict[str, int]) -> bool:

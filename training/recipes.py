@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Kind = Literal["lightgbm", "logistic", "blend", "rule"]
 SEED = 20260101
 # Trees are added to a booster until so many in a row brought nothing, and no more than so many.
-PATIENCE, LONGEST = 50, 500
+PATIENCE, LONGEST = 50, 450
 
 
 @dataclass(frozen=True)

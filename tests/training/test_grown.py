@@ -75,3 +75,12 @@ def test_where_each_row_is_judged_every_part_and_all_rows_are_tuned(rows, tmp_pa
     assert len(splits) > 1
     assert sorted(i for i, _ in asked) == list(range(len(splits) + 1))
     assert figures(judged)["judged_rows"] == sum(held.sum() for _, held in splits)
+
+
+def test_the_best_trees_of_tuning_are_compared_once_more_on_all_rows(rows, tmp_path, monkeypatch):
+    """Tuning sees part of a large table, so its first may be its second of all rows; here the first cannot split at all."""
+    good = FIRST_ANY_TREES[0]
+    monkeypatch.setattr(nested, "_tuned_params", lambda *given: ([good | {"min_data_in_leaf": 100_000}, good], {"C": 0.1}))
+    found = learn(rows, COLUMNS, False, Wishes(1), make_storage(tmp_path / "optuna.db"), "t", lambda: None)
+    assert found.params["lightgbm"]["min_data_in_leaf"] == good["min_data_in_leaf"]
+    assert found.params["lightgbm"]["n_trees"] > 1
