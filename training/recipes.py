@@ -131,7 +131,7 @@ def _settings(ground: Ground, params: dict[str, Any], bag: int) -> dict[str, Any
 def suggest_lightgbm(trial: "optuna.Trial") -> dict[str, Any]:
     """The search space; trees and leaves are bounded, so that explanations stay fast."""
     return {
-        "n_trees": trial.suggest_int("n_trees", 40, LONGEST, log=True),
+        "n_trees": trial.suggest_int("n_trees", 40, 400, log=True),
         "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.15, log=True),
         "num_leaves": trial.suggest_int("num_leaves", 3, 24, log=True),
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 300, log=True),
