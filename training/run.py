@@ -62,6 +62,7 @@ def run_tasks(given: Given) -> dict[str, Any]:
     from features.files import write_json
     from features.kept import open_kept
     from features.snapshots import features_of
+    from training.registry import Registry
     from training.train import PACKAGES
 
     if given.trials < 1:
@@ -84,11 +85,18 @@ def run_tasks(given: Given) -> dict[str, Any]:
     with steps.step("features", f"building {len(features)} features at every snapshot"):
         snapshot_file, was_kept = _snapshots(dataset, plans, features, given.run, tables_key)
     _say_kept(steps, was_kept, "the features")
+    tables = {plan.task.name: path for plan in plans if (path := _or_refused(plan.task, refused, lambda plan=plan: _table(dataset, plan, given, snapshot_file)))}  # type: ignore[misc]
+    registry = Registry(given.run)
+    came = {plan.task.name: _matured(steps, registry, dataset, given, plan.task.name) for plan in plans if plan.folds}
+    # What was counted is on the disk; the engine would hold half of the memory while models are fitted.
+    dataset.engine.disconnect()
     records = {}
     for plan in plans:
-        record = _or_refused(plan.task, refused, lambda plan=plan: _one(steps, dataset, plan, features, given, left_out, snapshot_file))  # type: ignore[misc]
+        if plan.task.name not in tables:
+            continue
+        record = _or_refused(plan.task, refused, lambda plan=plan: _one(steps, registry, dataset, plan, features, given, left_out, tables))  # type: ignore[misc]
         if record:
-            records[plan.task.name] = record
+            records[plan.task.name] = record | {"matured": came.get(plan.task.name, [])}
     _require_one(records, refused, given)
     for name, why in refused.items():
         steps.say(f"  task {name} does not apply: {why}")
@@ -202,26 +210,32 @@ def _snapshots(dataset: "Dataset", plans: list[Plan], features: "Sequence[Featur
     return path, is_kept and is_base_kept
 
 
-def _one(
-    steps: Steps, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], snapshot_file: Path,
-) -> dict[str, Any]:
-    """Train one task, or find that it was trained on just this, and let the gate judge it."""
-    from features import kept
+def _table(dataset: "Dataset", plan: Plan, given: Given, snapshot_file: Path) -> Path:
+    """Write what a task learns from: labels, or seeds, beside the features."""
     from training.lookalike import write_population
-    from training.registry import Registry
     from training.tables import write_training_table
+
+    path = given.run / "features" / f"{dataset.name}.{plan.task.name}.parquet"
+    if plan.folds is None:
+        write_population(dataset, plan.task, snapshot_file, path, given.seeds)
+    else:
+        write_training_table(dataset, plan.task, plan.as_ofs, snapshot_file, path)
+    return path
+
+
+def _one(
+    steps: Steps, registry: Any, dataset: "Dataset", plan: Plan, features: "Sequence[Feature]", given: Given, left_out: Collection[str], tables: dict[str, Path],
+) -> dict[str, Any]:
+    """Train one task on its table, or find that it was trained on just this, and let the gate judge it."""
+    from features import kept
     from training.train import PACKAGES
 
-    task, path = plan.task, given.run / "features" / f"{dataset.name}.{plan.task.name}.parquet"
+    task, path = plan.task, tables[plan.task.name]
     steps.say(f"[bold]{task.name}[/bold]: {task.question()}")
-    if plan.folds is None:
-        write_population(dataset, task, snapshot_file, path, given.seeds)
-    else:
-        write_training_table(dataset, task, plan.as_ofs, snapshot_file, path)
     code = kept.code_digest(_ROOM, [file.stem for file in _ROOM.glob("*.py") if file.stem not in _NOT_OF_A_MODEL])
     declared = [(feature.name, feature.label_en, feature.label_zh, feature.is_sensitive, feature.is_actionable, feature.is_treatment) for feature in features]
     key = kept.digest(sha256(path), asdict(task), given.trials, sorted(given.allow), sorted(left_out), declared, code, [version(name) for name in PACKAGES])
-    registry, name = Registry(given.run), f"{dataset.name}.{task.name}"
+    name = f"{dataset.name}.{task.name}"
     found = registry.kept(name, key)
     if found:
         _say_kept(steps, True, f"version {found[0]} of {name}")
@@ -230,8 +244,7 @@ def _one(
         trained = _trained(steps, dataset, plan, features, given, left_out, path)
         with steps.step("register", f"registering {name}"):
             number, record = registry.register(trained, dataset.name, key), trained.record
-    came = _matured(steps, registry, dataset, given, task.name) if plan.folds else []
-    record = {**record, "model": name, "version": number, "gate": _gate(registry, given, name, number), "matured": came}
+    record = {**record, "model": name, "version": number, "gate": _gate(registry, given, name, number)}
     steps.say(f"  {_in_short(record)}; version {number}, gate {record['gate']}")
     return record
 
