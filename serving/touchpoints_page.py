@@ -95,7 +95,8 @@ def _steps(rows: list[dict[str, Any]], words: dict[str, Any]) -> Any:
     shares = {(row["step"], row["place"]): row["share"] for row in rows if row["share"] is not None}
     last = max((place for step, place in shares if step != END), default=0) + 1
     places = sorted({row["place"] for row in rows if row["place"] <= last})[:MOST_STEPS]
-    steps = sorted({step for step, _ in shares}, key=lambda step: -sum(shares.get((step, place), 0) for place in places))[:12]
+    # Equal ones by name, the end last: a page is the same each time.
+    steps = sorted({step for step, _ in shares}, key=lambda step: (-sum(shares.get((step, place), 0) for place in places), step == END, step))[:12]
 
     def cell(step: str, place: int) -> tuple[float | None, str]:
         value = shares.get((step, place))

@@ -151,6 +151,12 @@ def test_a_reason_that_several_parts_share_is_said_once_and_steps_end_where_ever
     assert said["en"].count(">Step ") == 2 and max(told.journeys.tables["step_matrix"]["place"]) > 2
 
 
+def test_first_steps_that_are_as_frequent_stand_by_name_and_the_end_last():
+    names = ["(end)", *(f"step {letter}" for letter in "hcagbfed")]
+    drawn = str(touchpoints_page._steps([{"step": name, "place": 1, "share": 0.1} for name in names], base_words("en")))
+    assert re.findall(r">(step \w|\(end\))<", drawn) == [*(f"step {letter}" for letter in "abcdefgh"), "(end)"]
+
+
 def test_a_first_place_is_named_only_where_chance_does_not_explain_it(browsing):
     _, told = browsing
     priority = told.journeys.tables["priority"]
