@@ -8,7 +8,10 @@ import numpy as np
 
 
 def _compiled(loop: Callable[..., None]) -> Any:
-    """Kept beside the code, or among the user's files, so that only the first process of a machine compiles (under a second); where neither can be written, every one does."""
+    """Kept beside the code, or among the user's files, so that only the first process of a machine compiles (under a second); where neither can be written, every one does.
+
+    What numba keeps is pickled; it lies where only whoever may change the code itself can write, and no image or bento takes it along (`__pycache__`).
+    """
     try:
         return numba.njit(nogil=True, cache=True)(loop)
     except RuntimeError:
