@@ -4,7 +4,8 @@ A member sees a matrix (rows x features, float64; a category is its code, what i
 calibration). Contributions have one column per feature and the base in the last, and add up to the margin.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,13 @@ from numpy.typing import NDArray
 from training import explain
 
 Matrix = NDArray[np.float64]
+# Rows that are worked on at a time where all at once would take the memory of a large table several times over.
+_PART = 16_384
+
+
+def parts_of(n: int) -> Iterator[slice]:
+    """Where each part of n rows lies."""
+    return (slice(begin, begin + _PART) for begin in range(0, n, _PART))
 
 
 def signed_log(x: Matrix) -> Matrix:
@@ -43,8 +51,15 @@ class LinearMember:
 
     def margins(self, x: Matrix) -> Matrix:
         """Shape: (n,)."""
-        total: Matrix = self._terms(x).sum(axis=1) + self.intercept
+        total = np.empty(len(x))
+        for part in parts_of(len(x)):
+            total[part] = self._terms(x[part]).sum(axis=1) + self.intercept
         return total
+
+    def centred(self, x: Matrix) -> "LinearMember":
+        """The same member with contributions measured from the average of these rows. Shape: (n, p)."""
+        total = np.sum([self._terms(x[part]).sum(axis=0) for part in parts_of(len(x))], axis=0)
+        return replace(self, means=total / len(x))
 
     def contributions(self, x: Matrix) -> Matrix:
         """Shape: (n, p + 1)."""

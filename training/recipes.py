@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from training.members import BoosterMember, LinearMember, Matrix, Member, lightgbm, signed_log
+from training.members import BoosterMember, LinearMember, Matrix, Member, lightgbm, parts_of, signed_log
 from training.saved_model import Column
 from training.tables import MOST_ROWS, Rows
 
@@ -183,17 +183,30 @@ class Design:
     def __init__(self, x: Matrix, columns: tuple[Column, ...]) -> None:
         self.columns = columns
         self.numeric = [j for j, c in enumerate(columns) if not c.is_category]
-        logs = signed_log(x[:, self.numeric])
-        known = ~np.isnan(logs)
+        known, q = ~np.isnan(x)[:, self.numeric], len(self.numeric)
         n_known = np.maximum(known.sum(axis=0), 1)
-        self.means = np.where(known, logs, 0.0).sum(axis=0) / n_known
-        self.spread = np.sqrt(np.where(known, (logs - self.means) ** 2, 0.0).sum(axis=0) / n_known)
-        self.spread[self.spread == 0] = 1.0
         # Columns that are unknown together are one indicator: k equal ones with a ridge penalty are one sqrt(k) as large: the same model, sooner.
-        _, first, self.which, self.k = np.unique(np.packbits(~known, axis=0), axis=1, return_index=True, return_inverse=True, return_counts=True)
-        blocks = [np.where(known, (logs - self.means) / self.spread, 0.0), ~known[:, first] * np.sqrt(self.k)]
-        blocks += [(x[:, [j]] == np.arange(len(column.levels))).astype(np.float64) for j, column in enumerate(columns) if column.is_category]
-        self.x = np.hstack(blocks)
+        places: dict[bytes, int] = {}
+        self.which = np.array([places.setdefault(column.tobytes(), len(places)) for column in np.packbits(~known, axis=0).T], dtype=np.int64)
+        _, first, self.k = np.unique(self.which, return_index=True, return_counts=True)
+        one_hot = [j for j, column in enumerate(columns) if column.is_category]
+        self.x = np.empty((len(x), q + len(self.k) + sum(len(columns[j].levels) for j in one_hot)))
+        # Written where it stays: beside a large table there is no room for it twice.
+        numbers = self.x[:, :q]
+        for part in parts_of(len(x)):
+            numbers[part] = np.where(known[part], signed_log(x[part][:, self.numeric]), 0.0)
+        self.means = numbers.sum(axis=0) / n_known
+        for part in parts_of(len(x)):
+            numbers[part] = np.where(known[part], numbers[part] - self.means, 0.0)
+        self.spread = np.sqrt(np.einsum("ij,ij->j", numbers, numbers) / n_known)
+        self.spread[self.spread == 0] = 1.0
+        numbers /= self.spread
+        place = q + len(self.k)
+        np.multiply(~known[:, first], np.sqrt(self.k), out=self.x[:, q:place])
+        for j in one_hot:
+            after = place + len(columns[j].levels)
+            self.x[:, place:after] = x[:, [j]] == np.arange(len(columns[j].levels))
+            place = after
 
     def member(self, coefficients: Matrix, intercept: float) -> LinearMember:
         """Fitted weights folded back, so that the member works on raw features."""
@@ -212,7 +225,7 @@ class Design:
 def fit_logistic(ground: Ground, params: dict[str, Any]) -> LinearMember:
     """Ridge logistic regression on the ground's design."""
     model = logistic_regression(ground.design, ground.rows.y, params["C"], ground.begin if ground.is_shared else None)
-    return centred(ground.design.member(model.coef_[0], float(model.intercept_[0])), ground.rows.x)
+    return ground.design.member(model.coef_[0], float(model.intercept_[0])).centred(ground.rows.x)
 
 
 def logistic_regression(design: Design, y: Matrix, strength: float, begin: Any = None) -> Any:
@@ -235,9 +248,4 @@ def fit_rule(rows: Rows, columns: tuple[Column, ...], params: dict[str, Any]) ->
     weights[j] = params["sign"]
     values = weights[j] * signed_log(rows.x[:, j])
     at_missing[j] = float(np.nanmin(values)) - 1.0 if np.isfinite(values).any() else 0.0
-    return centred(LinearMember(0.0, weights, at_missing, np.zeros(len(columns)), {}), rows.x)
-
-
-def centred(member: LinearMember, x: Matrix) -> LinearMember:
-    """The same member with contributions measured from the training average."""
-    return LinearMember(member.intercept, member.weights, member.at_missing, member.contributions(x)[:, :-1].mean(axis=0), member.levels)
+    return LinearMember(0.0, weights, at_missing, np.zeros(len(columns)), {}).centred(rows.x)

@@ -6,7 +6,7 @@ from made_up import COLUMNS
 from sklearn.linear_model import LogisticRegression
 
 from training.members import BoosterMember, LinearMember, signed_log
-from training.recipes import FIRST_LIGHTGBM, Recipe
+from training.recipes import FIRST_LIGHTGBM, Design, Recipe
 
 PARAMS = {"lightgbm": {**FIRST_LIGHTGBM, "n_trees": 30}, "logistic": {"C": 0.1}}
 RECIPES = {
@@ -48,6 +48,26 @@ def test_contributions_of_the_linear_model_are_its_terms_from_their_average(rows
     assert np.abs(phi.mean(axis=0)).max() < 1e-9
     step = member.weights[0] * (signed_log(rows.x[1:2, 0]) - signed_log(rows.x[0:1, 0]))
     assert phi[1, 0] - phi[0, 0] == pytest.approx(step[0], abs=1e-12)
+
+
+def test_the_design_and_the_margins_of_a_large_table_take_little_more_than_what_they_give(rows):
+    """Beside a table of gigabytes there is no room for copies of it, and two fits stand side by side."""
+    import tracemalloc
+
+    x = np.tile(rows.x, (-(-400_000 // len(rows.x)), 1))
+    (member,) = RECIPES["logistic"].fit(rows, COLUMNS).members
+    tracemalloc.start()
+    try:
+        design = Design(x, COLUMNS)
+        given, most = tracemalloc.get_traced_memory()
+        assert given >= design.x.nbytes
+        assert most < 1.35 * design.x.nbytes
+        tracemalloc.reset_peak()
+        margins = member.centred(x).margins(x)
+        assert len(margins) == len(x)
+        assert tracemalloc.get_traced_memory()[1] - given < .8 * x.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_folded_logistic_is_scikit_learns(rows):
