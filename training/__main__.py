@@ -2,8 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from features.errors import UsageError, run_door
 
@@ -26,9 +27,9 @@ def main() -> None:
     train.add_argument("task", metavar="TASK")
     advise = commands.add_parser(
         "advise", help="before training: when customers return and convert, suggested windows, three horizons side by side",
-        epilog="example: python -m training advise churn --data complete-journey --out advice.json")
+        epilog="example: python -m training advise churn --data complete-journey --out advice.html")
     advise.add_argument("task", metavar="TASK")
-    advise.add_argument("--out", type=Path, metavar="FILE", help="every figure and curve (.json)")
+    advise.add_argument("--out", type=Path, metavar="FILE", help="a page (.html) or every figure and curve (.json)")
     for parser_ in (run, train, advise):
         parser_.add_argument("--data", default="complete-journey", help="complete-journey (default) or a folder of tables")
     for parser_ in (run, train):
@@ -86,13 +87,12 @@ def _advise(given: argparse.Namespace) -> None:
     from rich.console import Console
 
     from features.contracts import hold
-    from features.files import write_json
     from features.progress import Steps
     from features.sources import open_dataset, raw_files
-    from training.advise import advise, show
+    from training.advise import advise
+    from training.advise_page import page_of, show
 
-    if given.out and given.out.suffix != ".json":
-        raise UsageError(f"--out must end in .json, found {given.out.name}; name it so")
+    _require_page_or_figures(given.out)
     raw_files(given.data)
     steps = Steps()
     with steps.step("read", f"reading {given.data} and holding it against the contract"):
@@ -103,8 +103,7 @@ def _advise(given: argparse.Namespace) -> None:
     with steps.step("advise", "counting silences and delays, and trying three horizons"):
         said = advise(dataset, tasks[given.task])
     show(Console(), said)
-    if given.out:
-        write_json(given.out, said)
+    _write(given.out, said, page_of)
 
 
 def _model_name(given: argparse.Namespace) -> str:
@@ -139,7 +138,6 @@ def _compare(given: argparse.Namespace) -> None:
 
 def _replay(given: argparse.Namespace, registry: "Registry", name: str, numbers: list[str], aliases: dict[str | None, str], console: "Console") -> None:
     """Two versions' recipes on the same rows, on the screen and in a file."""
-    from features.files import write_json, written_whole
     from features.progress import Steps
     from features.tasks import Task
     from training.compare import compared, replayed
@@ -148,8 +146,7 @@ def _replay(given: argparse.Namespace, registry: "Registry", name: str, numbers:
     from training.registry import CHALLENGER, CHAMPION
     from training.space import Space
 
-    if given.out and given.out.suffix not in (".html", ".json"):
-        raise UsageError(f"--out must end in .html or .json, found {given.out.name}; name it so")
+    _require_page_or_figures(given.out)
     chosen = given.versions or [number for alias in (CHAMPION, CHALLENGER) for number in numbers if aliases.get(number) == alias]
     chosen = chosen if len(chosen) == 2 else numbers[-2:]
     unknown = [number for number in chosen if number not in numbers]
@@ -171,10 +168,22 @@ def _replay(given: argparse.Namespace, registry: "Registry", name: str, numbers:
             sides.append(replayed(number, model, task, frame))
     said = compared(*sides)
     show(console, said)
-    if given.out and given.out.suffix == ".json":
-        write_json(given.out, said)
-    elif given.out:
-        with written_whole(given.out) as aside:
+    _write(given.out, said, page_of)
+
+
+def _require_page_or_figures(out: Path | None) -> None:
+    if out and out.suffix not in (".html", ".json"):
+        raise UsageError(f"--out must end in .html or .json, found {out.name}; name it so")
+
+
+def _write(out: Path | None, said: dict[str, Any], page_of: Callable[[dict[str, Any]], str]) -> None:
+    """What was found, as figures or as a page, where it was asked for."""
+    from features.files import write_json, written_whole
+
+    if out and out.suffix == ".json":
+        write_json(out, said)
+    elif out:
+        with written_whole(out) as aside:
             aside.write_text(page_of(said), encoding="utf-8")
 
 

@@ -20,7 +20,6 @@ from training.tables import columns_of, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from features.feature import Feature
 
@@ -82,12 +81,17 @@ def suggestion(task: Task, delayed: Curve, silent: Curve) -> dict[str, Any]:
         why = "nobody is seen to come: is the target right?"
     else:
         why = f"{100 * COVERED:.0f} % of all who are seen to come within {last} days have come by day {day}"
+    if active is None:
+        active_why = f"after no silence that is told do fewer than half return within the next {ahead} days"
+    elif active == 0:
+        active_why = f"right after coming fewer than half return within the next {ahead} days: so long a silence is nothing unusual here"
+    else:
+        active_why = f"of those silent for {active} days fewer than half return within the next {ahead}: they are to be won back, not warned of"
     return {
         "horizon_days": horizon, "why": why, "not_held": None if horizon is None else round(1 - min(1.0, (delayed.done(horizon) or came[-1]) / came[-1]), 4),
-        "active_days": active, "active_why": (
-            f"after no silence that is told do fewer than half return within the next {ahead} days" if active is None
-            else f"of those silent for {active} days fewer than half return within the next {ahead}: they are to be won back, not warned of"),
-        "lookbacks_days": None if horizon is None else [horizon, 2 * horizon, 4 * horizon]}
+        "active_days": active or None, "active_why": active_why,
+        # No longer than what is told: further back there is little to see.
+        "lookbacks_days": None if horizon is None else [horizon, *(days for days in (2 * horizon, 4 * horizon) if days <= last)]}
 
 
 def sensitivity(dataset: Dataset, task: Task, horizons: Sequence[int]) -> list[dict[str, Any]]:
@@ -162,39 +166,8 @@ def _told_returns(curve: Curve, horizon: int) -> dict[str, Any]:
     return {
         "n": curve.n, "told_days": len(curve.left) - 1, "within_horizon": {str(day): _round(curve.returns(day, horizon)) for day in TOLD_DAYS},
         "within_told": {str(day): _round(curve.returns(day)) for day in TOLD_DAYS if day < len(curve.left) - 1},
-        "curve": [round(share, 4) for day in range(len(curve.left) - 1) if (share := curve.returns(day)) is not None]}
+        "curve": [round(share, 4) for day in range(len(curve.left) - 1) if (share := curve.returns(day, horizon)) is not None]}
 
 
 def _round(share: float | None) -> float | None:
     return None if share is None else round(share, 4)
-
-
-def show(console: "Console", said: dict[str, Any]) -> None:
-    """The advice on the screen."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    console.print(escape(f"{said['data']}, {said['task']}: {said['question']}"), soft_wrap=True)
-    for title, curves, key in (
-        (f"share with the event by day, from a moment (and its gap of {said['declared']['gap_days']} days) on", said["delays"], "by_day"),
-        (f"share who return within the next {said['declared']['horizon_days']} days, after so many days of silence", said["returns"], "within_horizon"),
-    ):
-        table = Table("", "n", *(str(day) for day in TOLD_DAYS), title=title)
-        for name, one in curves.items():
-            table.add_row(name, f"{one['n']:,}", *("" if one[key][str(day)] is None else f"{100 * one[key][str(day)]:.0f} %" for day in TOLD_DAYS))
-        console.print(table)
-    headings = ("horizon", "moments", "rows", "label rate", "quick logistic, AUC", "best rule, AUC", "enough to train")
-    table = Table(*headings, title="what a horizon makes of the task, judged at one moment")
-    for row in said["horizons"]:
-        areas = ["" if row[name] is None else "{auc:.3f} [{auc_interval[0]:.3f}, {auc_interval[1]:.3f}]".format(**row[name]) for name in ("logistic", "rule")]
-        rate = "" if row["label_rate"] is None else f"{100 * row['label_rate']:.1f} %"
-        table.add_row(f"{row['horizon_days']} days", str(row["moments"]), "" if row["rows"] is None else f"{row['rows']:,}", rate, *areas, "yes" if row["can_train"] else "no")
-    console.print(table)
-    for row in said["horizons"]:
-        if row["why"]:
-            console.print(escape(f"  {row['horizon_days']} days: {row['why']}"), soft_wrap=True)
-    found = said["suggested"]
-    console.print(escape(f"horizon: {found['horizon_days'] or 'none suggested'} (declared {said['declared']['horizon_days']}): {found['why']}"), soft_wrap=True)
-    console.print(escape(f"active within: {found['active_days'] or 'none suggested'} (declared {said['declared']['active_days']}): {found['active_why']}"), soft_wrap=True)
-    if found["lookbacks_days"]:
-        console.print(f"lookbacks to match: {', '.join(map(str, found['lookbacks_days']))}; declare what you choose in dataset.toml under tasks.{said['task']}")

@@ -1,9 +1,9 @@
 """A comparison for people: on the screen, and as one page that needs nothing else."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.compare import SHOWN
+from training.page import rendered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,17 +12,14 @@ _OLD, _NEW = "#c4683a", "#0b6e75"
 
 
 def page_of(said: dict[str, Any]) -> str:
-    """The comparison as self-contained HTML: no script, no address, every text escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    """The comparison as HTML."""
     sides = ((_OLD, said["old"]), (_NEW, said["new"]))
     most = max(max(bin_["predicted"], bin_["observed"]) for _, side in sides for bin_ in side["calibration"]) or 1.0
     charts = [
         ("Gains", ("100 %", "100 %", "share reached, and share of all hits among them"), [(colour, [(p["reached"], p["hits"]) for p in side["gains"]]) for colour, side in sides]),
         ("Calibration", (f"{most:.0%}", f"{most:.0%}", "probability said, and share observed"),
          [(colour, [(bin_["predicted"] / most, bin_["observed"] / most) for bin_ in side["calibration"]]) for colour, side in sides])]
-    return pages.get_template("compare.html.j2").render(said=said, charts=charts, shown=SHOWN)
+    return rendered("compare.html.j2", said=said, charts=charts, shown=SHOWN)
 
 
 def show(console: "Console", said: dict[str, Any]) -> None:

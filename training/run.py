@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ROOM = Path(__file__).parent
 # Doors and books: a change in them changes no model.
-_NOT_OF_A_MODEL = ("__main__", "advise", "changes", "compare", "compare_page", "gate", "registry", "run")
+_NOT_OF_A_MODEL = ("__main__", "advise", "advise_page", "changes", "compare", "compare_page", "gate", "page", "registry", "run")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Advice on windows: curves become suggestions, three horizons are judged alike, and what has no horizon is refused."""
 
 import json
+import re
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,8 @@ from features.errors import UsageError
 from features.horizons import Curve
 from features.labels import labels
 from training.__main__ import main
-from training.advise import advise, suggestion
+from training.advise import TOLD_DAYS, advise, suggestion
+from training.advise_page import page_of
 
 DECLARED = (
     'observed_until = "2026-07-20"\n[tasks.churn]\nhorizon_days = 14\nactive_days = 28\nlookbacks_days = [14, 28]\nslide_days = 7\n'
@@ -101,6 +103,32 @@ def test_active_is_who_is_more_likely_than_not_to_return_within_the_horizon(data
     assert found["active_days"] == 28 and "fewer than half return within the next 14" in found["active_why"]
 
 
+def test_where_even_those_who_just_came_mostly_stay_away_nobody_is_called_active(dataset):
+    found = suggestion(dataset.tasks[0], levelling(60), Curve(np.linspace(1, .8, 43), 1000))
+    assert found["active_days"] is None and "right after coming fewer than half return within the next 14" in found["active_why"]
+    # Twice 63 is more than the curve tells.
+    assert found["horizon_days"] == 63 and found["lookbacks_days"] == [63]
+
+
+def test_the_page_draws_every_curve_within_its_axes_and_tells_the_same_figures(said):
+    page = page_of({**said, "data": "<b>shop"})
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "") and "&lt;b&gt;shop" in page
+    drawn = [[tuple(map(float, point.split(","))) for point in line.split()] for line in re.findall(r'<polyline[^>]*points="([^"]*)"', page)]
+    curves = [one["curve"] for part in ("delays", "returns") for one in said[part].values() if len(one["curve"]) > 1]
+    assert [len(points) for points in drawn] == [len(points) for points in curves]
+    for points, shares in zip(drawn, curves, strict=True):
+        assert all(40 <= x <= 310 and 10 <= y <= 210 for x, y in points)
+        assert points[-1][1] == pytest.approx(210 - 200 * shares[-1], abs=.06)
+    assert len(re.findall('stroke-dasharray="5 3"', page)) == sum(said["suggested"][name] is not None for name in ("horizon_days", "active_days"))
+    for row in said["horizons"]:
+        assert "{auc:.3f} [{auc_interval[0]:.3f}, {auc_interval[1]:.3f}]".format(**row["logistic"]) in page
+
+
+def test_a_curve_of_no_days_is_not_drawn(said):
+    nobody = {"n": 0, "told_days": 0, "by_day": dict.fromkeys(map(str, TOLD_DAYS)), "within_horizon": dict.fromkeys(map(str, TOLD_DAYS)), "curve": [0.0]}
+    assert "<polyline" not in page_of({**said, "delays": {"everybody": nobody}, "returns": {"everybody": {**nobody, "curve": []}}})
+
+
 def test_a_lookalike_has_no_horizon(dataset):
     with pytest.raises(UsageError, match="churn or conversion, .* found the lookalike look"):
         advise(dataset, dataset.tasks[1])
@@ -113,7 +141,10 @@ def test_the_door_shows_the_advice_and_writes_it(shop, tmp_path, monkeypatch, ca
     out, written = capsys.readouterr().out, json.loads((tmp_path / "advice.json").read_text())
     assert "horizon: " in out and "what a horizon makes of the task" in out and "declared 14" in out
     assert {"delays", "returns", "horizons", "suggested"} < set(written)
-    for name, wrong in (("TASK must be one of churn, look", ["nope"]), ("--out must end in .json", ["churn", "--out", "x.txt"])):
+    monkeypatch.setattr("sys.argv", ["training", "advise", "churn", "--data", str(shop), "--out", str(tmp_path / "advice.html")])
+    main()
+    assert (tmp_path / "advice.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    for name, wrong in (("TASK must be one of churn, look", ["nope"]), ("--out must end in .html or .json", ["churn", "--out", "x.txt"])):
         monkeypatch.setattr("sys.argv", ["training", "advise", *wrong, "--data", str(shop)])
         with pytest.raises(UsageError, match=name):
             main()
