@@ -1,6 +1,6 @@
 """Metrics with intervals that resample customers, because a customer's snapshots stand or fall together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,19 +12,36 @@ N_RESAMPLES = 500
 # Slope, intercept and ECE cost more than a sum.
 N_CALIBRATION_RESAMPLES = 200
 SEED = 11
+# Weights that are worked on at a time: what stays near the processor is quicker, and beside a large table there is no room for more.
+_SLAB = 4_000_000
 
 
-def _by_score(y: Array, score: Array, w: Array) -> tuple[Array, Array]:
-    """Weighted positives and negatives of each distinct score, highest first. Shape of w: (b, n); results (b, groups)."""
+def _slabs(w: Array) -> Iterator[Array]:
+    """Resamples, some at a time. Shape: (b, n) -> (some of b, n)."""
+    step = max(1, _SLAB // max(w.shape[1], 1))
+    return (w[begin:begin + step] for begin in range(0, len(w), step))
+
+
+def _of_order(y: Array, score: Array, w: Array, metrics: dict[str, Callable[[Array, Array], Array]]) -> dict[str, Array]:
+    """Metrics of what each distinct score holds, highest first: weighted positives and negatives. Shape of w: (b, n), of each result (b,)."""
+    # Sorted once for all.
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
-    y, w = y[order], w[:, order]
-    return np.add.reduceat(w * y, starts, axis=1), np.add.reduceat(w * (1 - y), starts, axis=1)
+    y, found = y[order], []
+    for slab in _slabs(w):
+        slab = slab[:, order]
+        held = np.add.reduceat(slab * y, starts, axis=1), np.add.reduceat(slab * (1 - y), starts, axis=1)
+        found.append([metric(*held) for metric in metrics.values()])
+    return dict(zip(metrics, map(np.concatenate, zip(*found, strict=True)), strict=True))
+
+
+def _one_of_order(metric: Callable[[Array, Array], Array], y: Array, score: Array, w: Array) -> Array:
+    return _of_order(y, score, w, {"one": metric})["one"]
 
 
 def auc(y: Array, score: Array, w: Array) -> Array:
     """Area under the ROC curve, ties counting half. Shape: y, score (n,), w (b, n) -> (b,)."""
-    return _area(*_by_score(y, score, w))
+    return _one_of_order(_area, y, score, w)
 
 
 def _area(positive: Array, negative: Array) -> Array:
@@ -36,7 +53,7 @@ def _area(positive: Array, negative: Array) -> Array:
 
 def average_precision(y: Array, score: Array, w: Array) -> Array:
     """Sum of precision times the step in recall, over distinct scores (as scikit-learn's)."""
-    return _precision(*_by_score(y, score, w))
+    return _one_of_order(_precision, y, score, w)
 
 
 def _precision(positive: Array, negative: Array) -> Array:
@@ -48,7 +65,7 @@ def _precision(positive: Array, negative: Array) -> Array:
 
 def lift_at(share: float) -> Callable[[Array, Array, Array], Array]:
     """Rate among the top `share` against the rate of all; a tie at the edge is taken in part."""
-    return lambda y, score, w: _lift(share, *_by_score(y, score, w))
+    return partial(_one_of_order, partial(_lift, share))
 
 
 def _lift(share: float, positive: Array, negative: Array) -> Array:
@@ -95,9 +112,7 @@ def interval(values: Array) -> list[float]:
 def measure(y: Array, p: Array, w: Array) -> dict[str, Any]:
     """All metrics of probabilities with their intervals, and how far they can be believed. Shape: y, p (n,), w (b, n)."""
     result: dict[str, Any] = {}
-    # Sorted once for all.
-    held = _by_score(y, p, w)
-    found = {name: metric(*held) for name, metric in OF_ORDER.items()} | {name: metric(y, p, w) for name, metric in OF_PROBABILITIES.items()}
+    found = _of_order(y, p, w, OF_ORDER) | {name: metric(y, p, w) for name, metric in OF_PROBABILITIES.items()}
     for name, values in found.items():
         result[name] = round(float(values[0]), 5)
         result[f"{name}_interval"] = interval(values)
@@ -137,7 +152,15 @@ def calibration_lines(y: Array, p: Array, w: Array) -> tuple[Array, Array]:
     """
     p = np.clip(p, 1e-12, 1 - 1e-12)
     z = np.log(p / (1 - p))
-    slope, intercept = np.ones(len(w)), np.zeros(len(w))
+    # Resamples lie near the data themselves, and begin there.
+    begin = _line(y, z, w[:1], 1.0, 0.0)
+    lines = [begin, *(_line(y, z, slab, float(begin[0][0]), float(begin[1][0])) for slab in _slabs(w[1:]))]
+    return np.concatenate([slope for slope, _ in lines]), np.concatenate([intercept for _, intercept in lines])
+
+
+def _line(y: Array, z: Array, w: Array, from_slope: float, from_intercept: float) -> tuple[Array, Array]:
+    """The same from a beginning. Shape: y, z (n,), w (b, n) -> (b,), (b,)."""
+    slope, intercept = np.full(len(w), from_slope), np.full(len(w), from_intercept)
     for _ in range(25):
         fitted = 0.5 * (1 + np.tanh(0.5 * (slope[:, None] * z + intercept[:, None])))
         residual, weight = w * (y - fitted), w * fitted * (1 - fitted)
@@ -155,12 +178,16 @@ def calibration_lines(y: Array, p: Array, w: Array) -> tuple[Array, Array]:
 def calibration_errors(y: Array, p: Array, w: Array, n_bins: int = 10) -> Array:
     """The expected calibration error of each resample, in bins of equal weight. Shape: y, p (n,), w (b, n) -> (b,)."""
     order = np.argsort(p, kind="stable")
-    y, p, w = y[order], p[order], w[:, order]
-    total = w.sum(axis=1, keepdims=True)
-    place = np.minimum(((np.cumsum(w, axis=1) - w / 2) / np.maximum(total, 1e-300) * n_bins).astype(np.int64), n_bins - 1)
-    off = np.bincount((place + n_bins * np.arange(len(w))[:, None]).ravel(), (w * (p - y)).ravel(), n_bins * len(w)).reshape(len(w), n_bins)
-    errors: Array = np.abs(off).sum(axis=1) / np.maximum(total[:, 0], 1e-300)
-    return errors
+    y, p = y[order], p[order]
+
+    def of(w: Array) -> Array:
+        total = w.sum(axis=1, keepdims=True)
+        place = np.minimum(((np.cumsum(w, axis=1) - w / 2) / np.maximum(total, 1e-300) * n_bins).astype(np.int64), n_bins - 1)
+        off = np.bincount((place + n_bins * np.arange(len(w))[:, None]).ravel(), (w * (p - y)).ravel(), n_bins * len(w)).reshape(len(w), n_bins)
+        errors: Array = np.abs(off).sum(axis=1) / np.maximum(total[:, 0], 1e-300)
+        return errors
+
+    return np.concatenate([of(slab[:, order]) for slab in _slabs(w)])
 
 
 def calibration_table(y: Array, p: Array, n_bins: int = 10) -> list[dict[str, Any]]:

@@ -172,10 +172,40 @@ def test_scores_are_sorted_once_and_every_metric_stays_its_own(monkeypatch):
     w = metrics.resamples(np.arange(300).astype(str).astype(object), 20)
     alone = {"auc": metrics.auc, "average_precision": metrics.average_precision, **{f"lift_at_{k}": metrics.lift_at(k / 100) for k in (5, 10, 20)}}
     expected = {name: metric(y, p, w) for name, metric in alone.items()}
-    by_score, sorts = metrics._by_score, []
-    monkeypatch.setattr(metrics, "_by_score", lambda *given: sorts.append(1) or by_score(*given))
+    of_order, sorts = metrics._of_order, []
+    monkeypatch.setattr(metrics, "_of_order", lambda *given: sorts.append(1) or of_order(*given))
     found = metrics.measure(y, p, w)
     assert len(sorts) == 1
     for name, values in expected.items():
         assert found[name] == round(float(values[0]), 5)
         assert found[f"{name}_interval"] == metrics.interval(values)
+
+
+def test_resamples_taken_some_at_a_time_say_the_same(monkeypatch):
+    """A large table's resamples do not fit beside it: 41 of 300 rows in slabs of 7 and of 1 say what all say at once."""
+    rng = np.random.default_rng(4)
+    p = np.clip(rng.random(300).round(2), .01, .99)
+    y = (rng.random(300) < p).astype(np.float64)
+    w = metrics.resamples(np.repeat(np.arange(100), 3).astype(str).astype(object), 40)
+    asked = (metrics.auc, metrics.average_precision, metrics.lift_at(.1), metrics.calibration_errors, lambda *given: np.stack(metrics.calibration_lines(*given)))
+    whole = [metric(y, p, w) for metric in asked]
+    assert all(result.shape[-1] == 41 for result in whole)
+    for slab in (7 * 300, 1):
+        monkeypatch.setattr(metrics, "_SLAB", slab)
+        for metric, expected in zip(asked, whole, strict=True):
+            assert metric(y, p, w) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_metrics_of_many_rows_take_little_beside_their_resamples():
+    import tracemalloc
+
+    rng = np.random.default_rng(5)
+    p = np.clip(rng.random(40_000), .01, .99)
+    y = (rng.random(40_000) < p).astype(np.float64)
+    w = metrics.resamples(np.arange(40_000).astype(str).astype(object))
+    tracemalloc.start()
+    try:
+        metrics.measure(y, p, w)
+        assert tracemalloc.get_traced_memory()[1] < 1.7 * w.nbytes
+    finally:
+        tracemalloc.stop()
