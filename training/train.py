@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from features.dataset import Dataset
 from features.feature import Feature
@@ -59,8 +60,9 @@ def train(
     is_fit, categories = frame["as_of"].isin(folds.fit), [feature.name for feature in features if feature.is_category]
     columns = columns_of(features, frame.loc[is_fit, categories], allow, exclude)
     rows = rows_of(frame, columns)
-    # A large table is not held twice.
+    # A large table is not held twice: what is freed, Arrow keeps for itself until it is told (found: 3.8 of 8.3 GB).
     del frame
+    pa.default_memory_pool().release_unused()
     require_labels(rows, folds, task)
     doubted = doubts(rows, folds, task, columns, history_days_before(moments_of(rows), dataset.observed_from))
     for doubt in doubted:
