@@ -19,7 +19,7 @@ help:
 	@echo "make run                 from a real grocer's raw tables to served, explained models (DATA= TRIALS= OUT=)"
 	@echo "make serve               serve the champions of OUT on PORT (KEYS=yes asks for keys)"
 	@echo "make test                all tests; make check is the fast part"
-	@echo "make bench               the benchmarks (BENCH= audience, features, one_customer, identity, probable, journeys, serving, soak, tags, explain or lookalike)"
+	@echo "make bench               the benchmarks (BENCH= audience, features, one_customer, identity, probable, journeys, serving, soak, tags, explain, lookalike or ceiling)"
 
 setup: .venv/installed
 
