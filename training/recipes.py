@@ -8,7 +8,7 @@ import numpy as np
 
 from training.members import BoosterMember, LinearMember, Matrix, Member, lightgbm, parts_of, signed_log
 from training.saved_model import Column
-from training.tables import MOST_ROWS, Rows
+from training.tables import FEWER_ROWS, MOST_ROWS, Rows
 
 if TYPE_CHECKING:
     import optuna
@@ -90,14 +90,19 @@ class Ground:
             rows.x, rows.y, reference=bins, feature_name=bins.feature_name, categorical_feature=bins.categorical_feature, free_raw_data=True, params=_BINNING).construct()
 
     @cached_property
+    def fewer(self) -> Rows:
+        """What a logistic regression learns from: its few weights gain little from more rows, and its design takes four times their memory."""
+        return self.rows.thinned(FEWER_ROWS)
+
+    @cached_property
     def design(self) -> "Design":
         """The columns of the logistic regression."""
-        return Design(self.rows.x, self.columns)
+        return Design(self.fewer.x, self.columns)
 
     @cached_property
     def begin(self) -> Any:
         """The logistic regression that others begin with."""
-        return logistic_regression(self.design, self.rows.y, FIRST_LOGISTIC["C"])
+        return logistic_regression(self.design, self.fewer.y, FIRST_LOGISTIC["C"])
 
 
 def fit_lightgbm(ground: Ground, params: dict[str, Any], bag: int = 0) -> BoosterMember:
@@ -224,8 +229,8 @@ class Design:
 
 def fit_logistic(ground: Ground, params: dict[str, Any]) -> LinearMember:
     """Ridge logistic regression on the ground's design."""
-    model = logistic_regression(ground.design, ground.rows.y, params["C"], ground.begin if ground.is_shared else None)
-    return ground.design.member(model.coef_[0], float(model.intercept_[0])).centred(ground.rows.x)
+    model = logistic_regression(ground.design, ground.fewer.y, params["C"], ground.begin if ground.is_shared else None)
+    return ground.design.member(model.coef_[0], float(model.intercept_[0])).centred(ground.fewer.x)
 
 
 def logistic_regression(design: Design, y: Matrix, strength: float, begin: Any = None) -> Any:

@@ -25,7 +25,7 @@ from training.rules import searched
 from training.saved_model import Column, SavedModel
 from training.stability import firm_bounds, refits, stability
 from training.sufficiency import Doubt, doubts, history_days_before, require_labels
-from training.tables import MOST_ROWS, Rows, columns_of, rows_of
+from training.tables import FEWER_ROWS, MOST_ROWS, Rows, columns_of, rows_of
 from training.threads import side_by_side
 from training.tune import study_storage, tuned
 
@@ -113,7 +113,7 @@ def _tune(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     storage = study_storage(run)
     blocks = [
-        (Ground(rows.at(known_before(moments_of(rows), block[0], task), task.windows.row_cap, MOST_ROWS), columns, is_shared=True), rows.at(block)) for block in folds.tune]
+        (Ground(rows.at(known_before(moments_of(rows), block[0], task), task.windows.row_cap, FEWER_ROWS), columns, is_shared=True), rows.at(block)) for block in folds.tune]
     # A campaign's amounts change what a ranking is worth, not which one is learned.
     asked = {key: value for key, value in asdict(task).items() if key != "campaign"}
     depends_on = json.dumps([dataset.fingerprint, asked, [str(t) for t in folds.train], str(folds.tune), [asdict(c) for c in columns], recipes.SEED])
