@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from training.members import BoosterMember, LinearMember, Matrix, Member, lightgbm, parts_of, signed_log
+from training.memory import give_back
 from training.saved_model import Column
 from training.tables import FEWER_ROWS, MOST_ROWS, Rows
 
@@ -79,9 +80,11 @@ class Ground:
 
         One thread: LightGBM keeps that number for the whole process, and another one in a fit beside it ends the process (seen: a segmentation fault).
         """
-        return lightgbm().Dataset(
+        made = lightgbm().Dataset(
             self.rows.x, self.rows.y, feature_name=[f"f{j}" for j in range(len(self.columns))], categorical_feature=[i for i, c in enumerate(self.columns) if c.is_category],
             free_raw_data=True, params=_BINNING).construct()
+        give_back()
+        return made
 
     def beside(self, rows: Rows) -> Any:
         """Other rows in the same bins, whose loss is watched while trees are added."""
