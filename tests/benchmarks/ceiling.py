@@ -68,7 +68,7 @@ def shuffled(folder: Path, run: Path, name: str) -> float:
 
 
 def trained(folder: Path, run: Path) -> tuple[float, float]:
-    """The door's whole run of both tasks: seconds, and the most memory that it had at a time, in GB."""
+    """The door's whole run of every task: seconds, and the most memory that it had at a time, in GB."""
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "training", "run", "--data", str(folder), "--trials", str(TRIALS), "--run", str(run)], stdout=subprocess.DEVNULL)
     _, code, used = os.wait4(process.pid, 0)

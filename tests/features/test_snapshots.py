@@ -229,3 +229,15 @@ def test_snapshots_of_some_are_those_of_all_and_parts_by_customer_make_the_whole
 def test_a_moment_that_is_not_naive_utc_in_whole_seconds_is_refused(dataset, features, as_of):
     with pytest.raises(UsageError, match="as_of must be naive UTC in whole seconds, found .*; round it"):
         snapshots(dataset, [as_of], features)
+
+
+def test_thousands_of_moments_make_no_question_too_deep_for_the_engine():
+    """A folder of days over years asks about that many; a condition within a condition for each would end in a recursion."""
+    import ibis
+
+    from features.history import _under_way
+    from features.moments import moments
+
+    as_ofs = [datetime(2020, 1, 1) + timedelta(days=i) for i in range(1500)]
+    events = ibis.table({"person": "int64", "event_at": "timestamp", "ingested_at": "timestamp", "session_id": "string", "kind": "string"}, name="events")
+    assert "CASE" in ibis.to_sql(_under_way(events, moments(as_ofs), as_ofs), dialect="duckdb")
